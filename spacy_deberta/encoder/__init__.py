@@ -1,0 +1,18 @@
+"""The encoder: torch only, no files, no spaCy.
+
+Read in this order:
+
+    positions.py    distances -> rows of the relative table            pure functions
+    scores.py       the attention formula, plain                       the specification
+    fast/           the same formula, fast                             compared with it in tests
+    paths.py        the table of those paths
+    packing.py      a batch: real pieces plus lengths, no padded rectangle
+    embeddings.py, table.py, attention.py, layer.py -> encoder.py      the modules
+    pooling.py      rows of tokens from rows of pieces
+"""
+
+from spacy_deberta.encoder.encoder import DebertaEncoder, EncoderOutput
+from spacy_deberta.encoder.paths import PATHS
+from spacy_deberta.encoder.pooling import POOLINGS, check_pooling, pool_rows
+
+__all__ = ["PATHS", "POOLINGS", "DebertaEncoder", "EncoderOutput", "check_pooling", "pool_rows"]

@@ -1,0 +1,78 @@
+"""The attention module: projections of content and of the relative table around one path."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.packing import Group, Packing
+from spacy_deberta.encoder.paths import choose_path
+from spacy_deberta.encoder.scores import Heads, Relative
+from spacy_deberta.encoder.table import TableRows
+
+
+class DisentangledAttention(nn.Module):
+    """Multi-head attention whose scores add content-position terms.
+
+    The projections of the relative table are the content projections themselves where the config
+    shares them; they are looked up, not assigned twice, or the state would hold them twice.
+    """
+
+    def __init__(self, config: DebertaConfig, attention: str) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        own = config.relative_attention and not config.share_position_projections
+        self.has_c2p = config.relative_attention and "c2p" in config.position_terms
+        self.has_p2c = config.relative_attention and "p2c" in config.position_terms
+        self.position_key = nn.Linear(width, width) if own and self.has_c2p else None
+        self.position_query = nn.Linear(width, width) if own and self.has_p2c else None
+        self.table_dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.n_heads = config.num_attention_heads
+        self.scale = config.score_scale
+        self.dropout = config.attention_probs_dropout_prob
+        self.attend = choose_path(attention)
+
+    def forward(self, hidden: Tensor, table: TableRows | None, packing: Packing) -> Tensor:
+        """Context of every real piece.
+
+        Args:
+            hidden: (N, hidden_size) packed rows.
+            table: the rows of the relative table in use; None without relative attention.
+            packing: the groups to attend in.
+
+        Returns:
+            (N, hidden_size).
+        """
+        query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
+        relative = None if table is None else self._project(table)
+        dropout = self.dropout if self.training else 0.0
+        contexts = []
+        for group in packing.groups:
+            heads = Heads(
+                self._split(group, query),
+                self._split(group, key),
+                self._split(group, value),
+                group.keep,
+            )
+            context = self.attend(heads, relative, scale=self.scale, dropout=dropout)
+            contexts.append(group.gather(context.transpose(1, 2).flatten(-2)))
+        return torch.cat(contexts) if len(contexts) != 1 else contexts[0]
+
+    def _split(self, group: Group, rows: Tensor) -> Tensor:
+        """(N, hidden_size) to the group's (B, H, L, D)."""
+        return group.spread(rows).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+    def _project(self, table: TableRows) -> Relative:
+        rows = self.table_dropout(table.rows)
+        keys = queries = None
+        if self.has_c2p:
+            projected = (self.position_key or self.key)(rows)
+            keys = projected.unflatten(-1, (self.n_heads, -1)).transpose(0, 1)
+        if self.has_p2c:
+            projected = (self.position_query or self.query)(rows)
+            queries = projected.unflatten(-1, (self.n_heads, -1)).transpose(0, 1)
+        return Relative(keys=keys, queries=queries, rows=table.index)

@@ -1,0 +1,128 @@
+"""A batch as real pieces plus lengths, and the groups in which attention runs over it.
+
+Everything but attention works on one row per real piece. Attention needs sequences of one length:
+they are sorted by length and cut into groups, so that equal lengths cost no padding at all and a
+group of mixed lengths is padded by a bounded share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spacy_deberta.errors import AlignmentError
+
+PADDED_SHARE = 1.15  # slots per real piece in one group; beyond it, a new group is cheaper
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Sequences that attend in one rectangle.
+
+    Attributes:
+        start: first packed row.
+        stop: last packed row + 1.
+        count: sequences, B.
+        length: slots of each, L.
+        slots: (stop - start,) slot of each row in the B * L rectangle; None = all are filled.
+        keep: (B, L) bool, true = filled; None = all.
+    """
+
+    start: int
+    stop: int
+    count: int
+    length: int
+    slots: Tensor | None
+    keep: Tensor | None
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """(N, ...) packed rows to this group's rectangle (B, L, ...), zeros in empty slots."""
+        mine = rows[self.start : self.stop]
+        if self.slots is not None:
+            padded = mine.new_zeros(self.count * self.length, *mine.shape[1:])
+            mine = padded.index_copy(0, self.slots, mine)
+        return mine.unflatten(0, (self.count, self.length))
+
+    def gather(self, rectangle: Tensor) -> Tensor:
+        """(B, L, ...) to the group's real rows (stop - start, ...)."""
+        rows = rectangle.flatten(0, 1)
+        return rows if self.slots is None else rows.index_select(0, self.slots)
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """How N rows in the caller's order are arranged for the encoder.
+
+    Attributes:
+        order: (N,) the caller's row of each packed row.
+        inverse: (N,) the packed row of each of the caller's rows.
+        positions: (N,) place of each packed row in its sequence.
+        longest: longest sequence, 0 without any.
+        groups: ranges of packed rows, in order.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    positions: Tensor
+    longest: int
+    groups: tuple[Group, ...]
+
+
+def pack(lengths: Sequence[int], n_rows: int, device: torch.device) -> Packing:
+    """Arrange sequences of these lengths, concatenated in the caller's order.
+
+    Raises:
+        AlignmentError: a length below 1, or lengths that do not add up to n_rows.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64).reshape(-1)
+    if sizes.sum() != n_rows or (sizes < 1).any():
+        raise AlignmentError(
+            f"lengths: {len(sizes)} sequences of {sizes.sum()} pieces in all, found {n_rows} "
+            "pieces; expected one length of at least 1 per sequence, adding up to the pieces."
+        )
+    by_length = np.argsort(sizes, kind="stable")
+    sorted_sizes = sizes[by_length]
+    starts = np.cumsum(sizes) - sizes
+    packed_starts = np.cumsum(sorted_sizes) - sorted_sizes
+    positions = np.arange(n_rows) - np.repeat(packed_starts, sorted_sizes)
+    order = np.repeat(starts[by_length], sorted_sizes) + positions
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(n_rows)
+    return Packing(
+        order=torch.from_numpy(order).to(device),
+        inverse=torch.from_numpy(inverse).to(device),
+        positions=torch.from_numpy(positions).to(device),
+        longest=int(sorted_sizes[-1]) if len(sizes) else 0,
+        groups=tuple(_groups(sorted_sizes, device)),
+    )
+
+
+def _groups(sizes: np.ndarray[tuple[int], np.dtype[np.int64]], device: torch.device) -> list[Group]:
+    """Cut ascending sizes where one more sequence would pad the group too much."""
+    groups = []
+    first, start, filled = 0, 0, 0
+    for number, size in enumerate(sizes.tolist()):
+        slots = (number - first + 1) * size
+        if filled and slots > PADDED_SHARE * (filled + size):
+            groups.append(_group(sizes[first:number], start, device))
+            first, start, filled = number, start + filled, 0
+        filled += size
+    if filled:
+        groups.append(_group(sizes[first:], start, device))
+    return groups
+
+
+def _group(
+    sizes: np.ndarray[tuple[int], np.dtype[np.int64]], start: int, device: torch.device
+) -> Group:
+    longest, rows = int(sizes[-1]), int(sizes.sum())
+    slots = keep = None
+    if rows < longest * len(sizes):
+        filled = np.arange(longest)[None, :] < sizes[:, None]
+        slots = torch.from_numpy(np.flatnonzero(filled)).to(device)
+        keep = torch.from_numpy(filled).to(device)
+    return Group(start, start + rows, len(sizes), longest, slots, keep)

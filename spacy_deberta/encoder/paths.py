@@ -1,0 +1,39 @@
+"""The table of attention paths: the plain formula and its fast forms, by name.
+
+Every path is a function of the same arguments and gives the same numbers, so that each can be
+swapped for another and compared. A new path is one file in `fast/` and one row here.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from spacy_deberta.encoder.fast.skew import attend_skew
+from spacy_deberta.encoder.scores import Heads, Relative, attend_plain
+from spacy_deberta.errors import PathError
+
+
+class AttentionPath(Protocol):
+    """Context (B, H, L, D) of sequences of one length."""
+
+    def __call__(
+        self, heads: Heads, relative: Relative | None, *, scale: float, dropout: float
+    ) -> Tensor: ...
+
+
+PATHS: dict[str, AttentionPath] = {"plain": attend_plain, "skew": attend_skew}
+
+
+def choose_path(asked: str) -> AttentionPath:
+    """The path of that name; "auto" picks the fastest that can run.
+
+    Raises:
+        PathError: the name stands for no path.
+    """
+    if asked == "auto":
+        return attend_skew
+    if asked not in PATHS:
+        raise PathError(f"attention={asked!r} is unknown; supported: auto, {', '.join(PATHS)}.")
+    return PATHS[asked]

@@ -1,0 +1,46 @@
+"""The relative position table, shared by all layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.positions import distance_rows
+
+
+@dataclass(frozen=True, eq=False)
+class TableRows:
+    """The rows of the table that a batch can reach.
+
+    Attributes:
+        rows: (R, hidden_size), normed.
+        index: (2 * L - 1,) row of each distance, ascending from -(L - 1), for the longest L.
+    """
+
+    rows: Tensor
+    index: Tensor
+
+
+class PositionTable(nn.Module):
+    """Embedding rows of distances, normed where the config says so."""
+
+    def __init__(self, config: DebertaConfig) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(config.table_rows, config.hidden_size)
+        self.norm = (
+            nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+            if config.position_norm
+            else nn.Identity()
+        )
+        self.buckets = config.position_buckets
+        self.max_distance = config.max_relative_positions
+
+    def forward(self, length: int) -> TableRows:
+        """The rows that sequences of up to `length` pieces can reach, and no others."""
+        index = distance_rows(length, buckets=self.buckets, max_distance=self.max_distance)
+        low, high = int(index[0]), int(index[-1])
+        weight = self.rows.weight[low : high + 1]
+        return TableRows(self.norm(weight), torch.from_numpy(index - low).to(weight.device))
