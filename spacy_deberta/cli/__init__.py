@@ -1,0 +1,44 @@
+"""The commands of `python -m spacy_deberta`, one file each: parse, call one function, print.
+
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+An error of ours ends a command with one line and exit code 2, never with a traceback.
+"""
+
+import sys
+
+import typer
+
+from spacy_deberta import __version__
+from spacy_deberta.cli.convert_data import convert_data
+from spacy_deberta.errors import DebertaError
+
+app = typer.Typer(
+    name="spacy-deberta",
+    help="DeBERTa for spaCy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """DeBERTa for spaCy."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+app.command("convert-data")(convert_data)
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line on stderr and exit code 2."""
+    try:
+        app()
+    except DebertaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,69 @@
+"""Fixtures for all tests. The plain run opens no socket."""
+
+import random
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer, train_unigram
+from tests.tiny import write_checkpoint
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+TINY_TEXT = """
+the a one two some every old new small large quick quiet river mountain harbour teacher painter
+village station letter window garden winter summer evening morning crossed opened painted wrote
+found followed remembered carried slowly early again together between under behind near without
+Marie Curie Paris Warsaw London don't can't it's well-known 1903 1911 café naïve Straße señor
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_spm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with spm.model and its settings: 350 pieces in the layout of v3."""
+    rng = random.Random(0)
+    texts = [
+        " ".join(rng.choices(TINY_TEXT.split(), k=12)) + rng.choice(".!?;") for _ in range(1000)
+    ]
+    folder = tmp_path_factory.mktemp("tiny-spm")
+    train_unigram(texts, n_pieces=350).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_spm_folder: Path) -> UnigramTokenizer:
+    return load_tokenizer(tiny_spm_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: UnigramTokenizer) -> Path:
+    """A checkpoint folder: two layers, width 16, random weights, the tiny vocabulary."""
+    return write_checkpoint(tmp_path_factory.mktemp("tiny-checkpoint"), tiny_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def v3_tokenizer() -> UnigramTokenizer:
+    """The released vocabulary; only for tests marked `shared`."""
+    return load_tokenizer(SHARED_DATA / "tokenizers" / "deberta-v3")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbid connections to other machines, and looking them up, outside `network` tests."""
+    if request.node.get_closest_marker("network"):
+        return
+    connect = socket.socket.connect
+
+    def connect_locally(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            pytest.fail(f"a test without the mark `network` connects to {address}")
+        connect(self, address)
+
+    def refuse_lookup(host: Any, *_: Any, **__: Any) -> None:
+        pytest.fail(f"a test without the mark `network` looks up {host}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)
+    monkeypatch.setattr(socket.socket, "connect_ex", connect_locally)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse_lookup)
