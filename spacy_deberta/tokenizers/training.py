@@ -1,0 +1,70 @@
+"""Train a SentencePiece vocabulary in the layout of DeBERTa v3."""
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import sentencepiece
+
+from spacy_deberta.errors import TokenizerError
+from spacy_deberta.tokenizers.unigram import CLS, PAD, SEP, UNK, UnigramTokenizer
+
+LAYOUT: dict[str, Any] = {
+    "model_type": "unigram",
+    "byte_fallback": True,
+    "normalization_rule_name": "nmt_nfkc",
+    "pad_id": 0,
+    "bos_id": 1,
+    "eos_id": 2,
+    "unk_id": 3,
+    "pad_piece": PAD,
+    "bos_piece": CLS,
+    "eos_piece": SEP,
+    "unk_piece": UNK,
+    "max_sentence_length": 4192,  # bytes; SentencePiece's default, longer texts are left out
+    "minloglevel": 2,  # errors only
+}
+
+
+def train_unigram(
+    texts: Iterable[str],
+    *,
+    n_pieces: int,
+    character_coverage: float = 0.9995,
+    max_texts: int = 0,
+    n_threads: int = 1,
+) -> UnigramTokenizer:
+    """Train a unigram vocabulary with byte fallback, NFKC and DeBERTa's special pieces.
+
+    The layout is that of DeBERTa v3: [PAD] 0, [CLS] 1, [SEP] 2, [UNK] 3, the 256 byte pieces, the
+    learned pieces, and [MASK] behind the last.
+
+    Args:
+        texts: sentences or paragraphs of at most 4,192 UTF-8 bytes; longer ones are left out.
+        n_pieces: size of the vocabulary, special pieces, bytes and [MASK] included.
+        character_coverage: share of the characters in the texts that get pieces of their own;
+            the others are written in bytes.
+        max_texts: train on this many texts, drawn at random; 0 is all of them.
+        n_threads: the learned pieces do not depend on it.
+
+    Raises:
+        TokenizerError: the texts do not support that many pieces.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=n_pieces - 1,  # [MASK] is not part of the model file
+            character_coverage=character_coverage,
+            input_sentence_size=max_texts,
+            shuffle_input_sentence=max_texts > 0,
+            num_threads=n_threads,
+            **LAYOUT,
+        )
+    except RuntimeError as error:
+        raise TokenizerError(
+            f"SentencePiece could not train {n_pieces} pieces: {str(error).rstrip('.')}. Give more "
+            "texts, or ask for fewer pieces (at least 261: special pieces and bytes)."
+        ) from error
+    return UnigramTokenizer(model.getvalue(), source="the trained model")
