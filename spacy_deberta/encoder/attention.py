@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.linear import Linear
 from spacy_deberta.encoder.packing import Group, Packing
 from spacy_deberta.encoder.paths import choose_path
 from spacy_deberta.encoder.scores import Heads, Relative
@@ -22,14 +23,14 @@ class DisentangledAttention(nn.Module):
     def __init__(self, config: DebertaConfig, attention: str) -> None:
         super().__init__()
         width = config.hidden_size
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
         own = config.relative_attention and not config.share_position_projections
         self.has_c2p = config.relative_attention and "c2p" in config.position_terms
         self.has_p2c = config.relative_attention and "p2c" in config.position_terms
-        self.position_key = nn.Linear(width, width) if own and self.has_c2p else None
-        self.position_query = nn.Linear(width, width) if own and self.has_p2c else None
+        self.position_key = Linear(width, width) if own and self.has_c2p else None
+        self.position_query = Linear(width, width) if own and self.has_p2c else None
         self.table_dropout = nn.Dropout(config.hidden_dropout_prob)
         self.n_heads = config.num_attention_heads
         self.scale = config.score_scale

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.linear import Linear
 
 
 class Embeddings(nn.Module):
@@ -25,7 +26,7 @@ class Embeddings(nn.Module):
         )
         self.types = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
         self.projection = (
-            nn.Linear(width, config.hidden_size, bias=False)
+            Linear(width, config.hidden_size, bias=False)
             if width != config.hidden_size
             else nn.Identity()
         )

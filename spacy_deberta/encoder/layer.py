@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder.attention import DisentangledAttention
+from spacy_deberta.encoder.linear import Linear
 from spacy_deberta.encoder.packing import Packing
 from spacy_deberta.encoder.table import TableRows
 
@@ -29,7 +30,7 @@ class Residual(nn.Module):
 
     def __init__(self, in_width: int, config: DebertaConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(in_width, config.hidden_size)
+        self.dense = Linear(in_width, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -45,7 +46,7 @@ class DebertaLayer(nn.Module):
         super().__init__()
         self.attention = DisentangledAttention(config, attention)
         self.attention_output = Residual(config.hidden_size, config)
-        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate = Linear(config.hidden_size, config.intermediate_size)
         self.output = Residual(config.intermediate_size, config)
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
 

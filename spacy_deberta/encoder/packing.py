@@ -17,6 +17,7 @@ from torch import Tensor
 from spacy_deberta.errors import AlignmentError
 
 PADDED_SHARE = 1.15  # slots per real piece in one group; beyond it, a new group is cheaper
+GROUP_SCORES = 131_072  # scores per head in one group: its matrices stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +103,12 @@ def pack(lengths: Sequence[int], n_rows: int, device: torch.device) -> Packing:
 
 
 def _groups(sizes: np.ndarray[tuple[int], np.dtype[np.int64]], device: torch.device) -> list[Group]:
-    """Cut ascending sizes where one more sequence would pad the group too much."""
+    """Cut ascending sizes where one more sequence would pad too much or outgrow the cache."""
     groups = []
     first, start, filled = 0, 0, 0
     for number, size in enumerate(sizes.tolist()):
         slots = (number - first + 1) * size
-        if filled and slots > PADDED_SHARE * (filled + size):
+        if filled and (slots > PADDED_SHARE * (filled + size) or slots * size > GROUP_SCORES):
             groups.append(_group(sizes[first:number], start, device))
             first, start, filled = number, start + filled, 0
         filled += size

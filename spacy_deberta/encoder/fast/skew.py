@@ -12,6 +12,9 @@ L - 1 and the last entry of its flattened form and folding it again puts them in
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,8 +71,27 @@ def skew(by_distance: Tensor) -> Tensor:
     Returns:
         (..., L, L), a view where the input is contiguous.
     """
+    skewed: Tensor = _Skew.apply(by_distance.contiguous())
+    return skewed
+
+
+def _diagonals(by_distance: Tensor) -> Tensor:
+    """The strided view behind `skew`; it meets no element twice."""
     *batch, length, distances = by_distance.shape
-    if length == 1:
-        return by_distance
-    flat = by_distance.flatten(-2)[..., length - 1 : -1]
-    return flat.unflatten(-1, (length, distances - 1))[..., :length]
+    strides = (*by_distance.stride()[:-2], max(distances - 1, 1), 1)
+    return by_distance.as_strided((*batch, length, length), strides, length - 1)
+
+
+class _Skew(torch.autograd.Function):
+    """The view, with a backward that fills one matrix instead of one per slice."""
+
+    @staticmethod
+    def forward(ctx: Any, by_distance: Tensor) -> Tensor:
+        ctx.shape = by_distance.shape
+        return _diagonals(by_distance)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        below = gradients[0].new_zeros(ctx.shape)
+        _diagonals(below).copy_(gradients[0])
+        return below

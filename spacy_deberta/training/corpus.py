@@ -1,0 +1,96 @@
+"""Running text as one array of pieces on disk, cut into windows that never cross a document."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spacy_deberta.errors import DataError
+from spacy_deberta.tokenizers import UnigramTokenizer
+
+PIECES_FILE = "pieces.u16"
+DOCUMENTS_FILE = "documents.npy"
+
+_CHUNK = 4096  # lines tokenized in one call
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class PieceCorpus:
+    """Tokenized documents.
+
+    Attributes:
+        pieces: (N,) uint16 ids of all documents, memory-mapped.
+        ends: (D,) end of each document in `pieces`.
+    """
+
+    pieces: npt.NDArray[np.uint16]
+    ends: Int64
+
+    @classmethod
+    def open(cls, folder: Path) -> PieceCorpus:
+        """The corpus that `write_corpus` left in a folder."""
+        pieces = np.memmap(folder / PIECES_FILE, dtype=np.uint16, mode="r")
+        return cls(pieces, np.load(folder / DOCUMENTS_FILE, allow_pickle=False))
+
+    def windows(self, room: int) -> npt.NDArray[np.int64]:
+        """Cut every document into even windows of at most `room` pieces.
+
+        Returns:
+            (W, 2) start and end in `pieces`.
+        """
+        cuts = []
+        start = 0
+        for end in self.ends.tolist():
+            n_windows = -(-(end - start) // room)
+            edges = np.linspace(start, end, n_windows + 1).astype(np.int64)
+            cuts.append(np.stack([edges[:-1], edges[1:]], axis=1))
+            start = end
+        return np.concatenate(cuts)
+
+
+def write_corpus(files: Sequence[Path], tokenizer: UnigramTokenizer, folder: Path) -> PieceCorpus:
+    """Tokenize text files (documents separated by blank lines, .xz or plain) into a folder.
+
+    Raises:
+        DataError: no document in the files, or a vocabulary that 16 bits cannot number.
+    """
+    if tokenizer.n_pieces > np.iinfo(np.uint16).max:
+        raise DataError(f"the tokenizer has {tokenizer.n_pieces} pieces, expected at most 65535.")
+    folder.mkdir(parents=True, exist_ok=True)
+    ends: list[int] = []
+    total = 0
+    with (folder / PIECES_FILE).open("wb") as out:
+        for lines in _chunks(_documents(files)):
+            for line, pieces in zip(lines, tokenizer.encode_batch(lines), strict=True):
+                if line:
+                    total += len(pieces.ids)
+                    out.write(pieces.ids.astype(np.uint16).tobytes())
+                elif total > (ends[-1] if ends else 0):
+                    ends.append(total)
+    if not ends:
+        raise DataError(f"{', '.join(map(str, files))}: no document found, expected text.")
+    np.save(folder / DOCUMENTS_FILE, np.asarray(ends, dtype=np.int64))
+    return PieceCorpus.open(folder)
+
+
+def _documents(files: Sequence[Path]) -> Iterator[str]:
+    """Lines of all files, stripped; an empty line after every document."""
+    for file in files:
+        opened = lzma.open if file.suffix == ".xz" else open
+        with opened(file, "rt", encoding="utf-8") as lines:
+            yield from (line.strip() for line in lines)
+        yield ""
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    stream = iter(lines)
+    while chunk := list(islice(stream, _CHUNK)):
+        yield chunk

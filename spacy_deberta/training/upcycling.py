@@ -1,0 +1,179 @@
+"""A BERT-like encoder as a DeBERTa that computes the same, and then can learn more.
+
+Disentangled attention divides by sqrt(3) more and adds two position terms. With the relative
+table's norm at weight 0 and bias 0 every table row is zero, so a position key is the key bias and a
+position query the query bias: the c2p term is constant over keys and falls out of the softmax, the
+p2c term adds the query bias's share once more. Query weights times sqrt(3) and query biases times
+sqrt(3) / 2 give back the old scores. The norm's weight gets gradients, so the table comes alive.
+
+Absolute positions stay in the input; the row of segment 0 is added to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from spacy_deberta.checkpoints.files import read_config, read_weights
+from spacy_deberta.checkpoints.names import rename
+from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder import DebertaEncoder
+from spacy_deberta.errors import CheckpointError
+from spacy_deberta.tokenizers import UnigramTokenizer
+
+ROW_MULTIPLE = 64  # rows; the piece table is padded to a multiple, for aligned matrix products
+
+BERT_NAMES = {
+    "embeddings.word_embeddings.weight": "embeddings.pieces.weight",
+    "embeddings.position_embeddings.weight": "embeddings.positions.weight",
+    "embeddings.LayerNorm.weight": "embeddings.norm.weight",
+    "embeddings.LayerNorm.bias": "embeddings.norm.bias",
+    "encoder.layer.{}.attention.self.query.weight": "layers.{}.attention.query.weight",
+    "encoder.layer.{}.attention.self.query.bias": "layers.{}.attention.query.bias",
+    "encoder.layer.{}.attention.self.key.weight": "layers.{}.attention.key.weight",
+    "encoder.layer.{}.attention.self.key.bias": "layers.{}.attention.key.bias",
+    "encoder.layer.{}.attention.self.value.weight": "layers.{}.attention.value.weight",
+    "encoder.layer.{}.attention.self.value.bias": "layers.{}.attention.value.bias",
+    "encoder.layer.{}.attention.output.dense.weight": "layers.{}.attention_output.dense.weight",
+    "encoder.layer.{}.attention.output.dense.bias": "layers.{}.attention_output.dense.bias",
+    "encoder.layer.{}.attention.output.LayerNorm.weight": "layers.{}.attention_output.norm.weight",
+    "encoder.layer.{}.attention.output.LayerNorm.bias": "layers.{}.attention_output.norm.bias",
+    "encoder.layer.{}.intermediate.dense.weight": "layers.{}.intermediate.weight",
+    "encoder.layer.{}.intermediate.dense.bias": "layers.{}.intermediate.bias",
+    "encoder.layer.{}.output.dense.weight": "layers.{}.output.dense.weight",
+    "encoder.layer.{}.output.dense.bias": "layers.{}.output.dense.bias",
+    "encoder.layer.{}.output.LayerNorm.weight": "layers.{}.output.norm.weight",
+    "encoder.layer.{}.output.LayerNorm.bias": "layers.{}.output.norm.bias",
+}
+
+
+def upcycle(folder: Path) -> DebertaEncoder:
+    """The DebertaEncoder that computes what the BERT encoder in this folder does.
+
+    Args:
+        folder: config.json and model.safetensors of a post-norm BERT-like encoder.
+
+    Raises:
+        CheckpointError: not a BERT, or a tensor is missing or has no place.
+    """
+    bert = read_config(folder)
+    if bert.get("model_type") != "bert":
+        found = bert.get("model_type")
+        raise CheckpointError(f"{folder}: model_type={found!r} is not supported; expected 'bert'.")
+    encoder = DebertaEncoder(DebertaConfig.from_dict(_deberta_config(bert)))
+    weights = {name.removeprefix("bert."): t for name, t in read_weights(folder).items()}
+    segments = weights.pop("embeddings.token_type_embeddings.weight")
+    weights["embeddings.position_embeddings.weight"] += segments[0]
+    state = encoder.state_dict()
+    for name, tensor in weights.items():
+        ours = rename(name, BERT_NAMES)
+        if ours is not None:
+            state[ours] = _scaled(ours, tensor)
+        elif not name.startswith(("pooler.", "cls.")):
+            raise CheckpointError(f"{folder}: '{name}' has no place in a DeBERTa encoder.")
+    state["table.norm.weight"] = torch.zeros_like(state["table.norm.weight"])
+    encoder.load_state_dict(state)
+    return encoder.eval()
+
+
+def replace_vocabulary(
+    encoder: DebertaEncoder, old: Tokenizer, new: UnigramTokenizer
+) -> DebertaEncoder:
+    """The same encoder over another vocabulary.
+
+    A new row is the mean of the old rows of its text: a piece that begins a word as the old
+    tokenizer cuts that word, any other as it cuts the rest of a word ("##..."). Special pieces keep
+    their rows.
+
+    Args:
+        encoder: with the old vocabulary.
+        old: the old WordPiece tokenizer.
+        new: the new one.
+    """
+    rows = encoder.embeddings.pieces.weight.detach()
+    size = -(-new.n_pieces // ROW_MULTIPLE) * ROW_MULTIPLE
+    table = rows.mean(0).repeat(size, 1)
+    specials = {
+        new.pad_id: "[PAD]",
+        new.cls_id: "[CLS]",
+        new.sep_id: "[SEP]",
+        new.unk_id: "[UNK]",
+        new.mask_id: "[MASK]",
+    }
+    for number in range(new.n_pieces):
+        if number in specials:
+            table[number] = rows[old.token_to_id(specials[number])]
+            continue
+        ids = _old_ids(new.piece(number), old)
+        if ids:
+            table[number] = rows[torch.tensor(ids)].mean(0)
+    config = DebertaConfig.from_dict({**encoder.config.to_dict(), "vocab_size": size})
+    replaced = DebertaEncoder(config)
+    replaced.load_state_dict({**encoder.state_dict(), "embeddings.pieces.weight": table})
+    return replaced.eval()
+
+
+def _deberta_config(bert: Mapping[str, Any]) -> dict[str, Any]:
+    kept = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_act",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "max_position_embeddings",
+        "layer_norm_eps",
+        "initializer_range",
+        "pad_token_id",
+    )
+    return {
+        **{key: bert[key] for key in kept if key in bert},
+        "model_type": "deberta-v2",
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "pos_att_type": "c2p|p2c",
+        "position_buckets": 256,
+        "max_relative_positions": -1,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": True,
+    }
+
+
+def _scaled(name: str, tensor: Tensor) -> Tensor:
+    if name.endswith("attention.query.weight"):
+        return tensor * math.sqrt(3)
+    if name.endswith("attention.query.bias"):
+        return tensor * (math.sqrt(3) / 2)
+    return tensor
+
+
+def _old_ids(piece: str, old: Tokenizer) -> Sequence[int]:
+    """Old ids of a new piece's text; none for a bare word marker."""
+    text = piece.removeprefix("\u2581")
+    if piece.startswith("<0x") and piece.endswith(">"):
+        value = int(piece[3:-1], 16)
+        text = chr(value) if value < 128 else ""  # a lone byte of a longer character has no text
+    if not text.strip():
+        return []
+    if piece.startswith("\u2581"):
+        return _known(old.encode(text, add_special_tokens=False).ids, old)
+    # "a" begins a word of its own; what the old tokenizer adds after it continues that word
+    start = len(old.encode("a", add_special_tokens=False).ids)
+    continued = old.encode("a" + text, add_special_tokens=False)
+    if len(continued.ids) > start and continued.tokens[0] == "a":
+        return _known(continued.ids[start:], old)
+    return _known(old.encode(text, add_special_tokens=False).ids, old)
+
+
+def _known(ids: Sequence[int], old: Tokenizer) -> list[int]:
+    unknown = old.token_to_id("[UNK]")
+    return [number for number in ids if number != unknown]
