@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.linear import Linear, linear
 from spacy_deberta.encoder.layer import ACTIVATION_FUNCTIONS
 
 
@@ -19,7 +20,7 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: DebertaConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.dense = Linear(config.hidden_size, config.embedding_size)
         self.norm = nn.LayerNorm(config.embedding_size, config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
@@ -35,4 +36,4 @@ class MaskedLMHead(nn.Module):
             (N, vocab_size).
         """
         rows = self.norm(self.activation(self.dense(hidden)))
-        return rows @ piece_table.T + self.bias
+        return linear(rows, piece_table, self.bias)
