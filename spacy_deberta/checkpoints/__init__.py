@@ -1,9 +1,12 @@
 """Files to modules and back, strictly: nothing missing, nothing left over, nothing at random.
 
-    names.py    tensor names in files, beside ours     literal tables
-    files.py    config.json and model.safetensors      bytes and tensors
-    load.py     encoders and heads from folders, and back
-    sources.py  which folder a user's `source` stands for
+Read in this order:
+
+    names.py       tensor names in files, beside ours     literal tables
+    files.py       config.json and model.safetensors      bytes and tensors
+    accounting.py  every tensor used once, every parameter filled once
+    load.py        encoders and heads from folders, and back
+    sources.py     which folder a user's `source` stands for
 """
 
 from spacy_deberta.checkpoints.files import read_config

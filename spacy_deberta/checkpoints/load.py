@@ -8,13 +8,14 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import srsly
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from spacy_deberta.checkpoints.accounting import fill_module
 from spacy_deberta.checkpoints.files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
+    dump_config,
     parse_config,
     read_config,
     read_weights,
@@ -65,11 +66,16 @@ def load_masked_lm_head(folder: Path, encoder: DebertaEncoder) -> MaskedLMHead:
         for name in weights
         if (ours := rename(name, MASKED_LM_NAMES)) is not None
     }
+    file = str(folder / WEIGHTS_FILE)
+    if not found:
+        raise CheckpointError(
+            f"{file}: holds no masked-LM head; expected '{next(iter(MASKED_LM_NAMES))}' and the "
+            "tensors beside it. Use a checkpoint saved together with its head."
+        )
     with torch.device("meta"):
         head = MaskedLMHead(encoder.config)
-    _check_shapes(head, found, str(folder / WEIGHTS_FILE), inverted(MASKED_LM_NAMES))
-    head.load_state_dict(found, strict=True, assign=True)
-    return head.eval()
+    fill_module(head, found, file=file, names=inverted(MASKED_LM_NAMES))
+    return head
 
 
 def save_encoder(
@@ -97,7 +103,7 @@ def save_encoder(
 
 def encoder_to_bytes(encoder: DebertaEncoder) -> bytes:
     """Config and weights in one blob: length of the config, config, safetensors."""
-    config = srsly.json_dumps(encoder.config.to_dict()).encode("utf-8")
+    config = dump_config(encoder.config.to_dict()).encode("utf-8")
     tensors = {n: t.detach().cpu().contiguous() for n, t in encoder_tensors(encoder).items()}
     weights: bytes = safetensors.torch.save(tensors)
     return _LENGTH.pack(len(config)) + config + weights
@@ -122,7 +128,7 @@ def encoder_from_bytes(data: bytes, *, attention: str = "auto") -> DebertaEncode
     except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"encoder bytes: damaged weights ({error}).") from error
     name = "encoder bytes"
-    return _build(DebertaConfig.from_dict(config, name), widen(weights, name), name, "auto")
+    return _build(DebertaConfig.from_dict(config, name), widen(weights, name), name, attention)
 
 
 def encoder_tensors(encoder: DebertaEncoder) -> dict[str, Tensor]:
@@ -139,38 +145,16 @@ def _build(
     with torch.device("meta"):
         encoder = DebertaEncoder(config, attention)
     wanted = encoder.state_dict()
-    found, unknown = {}, []
-    for name, tensor in weights.items():
+    found: dict[str, Tensor] = {}
+    misplaced = []
+    for name, tensor in sorted(weights.items()):
         bare = name.removeprefix(PREFIX)
         ours = rename(bare, ENCODER_NAMES)
-        if ours is not None and ours in wanted:
+        if ours in found:
+            misplaced.append(f"'{bare}' is there twice, with and without '{PREFIX}'")
+        elif ours is not None and ours in wanted:
             found[ours] = tensor
         elif not BESIDE_ENCODER.match(bare):
-            unknown.append(f"'{name}'")
-    if unknown:
-        raise CheckpointError(
-            f"{file}: tensors that config.json has no place for: {', '.join(sorted(unknown))}. "
-            "Use the config.json saved with these weights."
-        )
-    _check_shapes(encoder, found, file, inverted(ENCODER_NAMES))
-    encoder.load_state_dict(found, strict=True, assign=True)
-    return encoder.eval()
-
-
-def _check_shapes(
-    module: nn.Module, found: Mapping[str, Tensor], file: str, names: dict[str, str]
-) -> None:
-    """Every parameter there, in its shape; all faults in one message."""
-    faults = []
-    for ours, parameter in module.state_dict().items():
-        theirs = rename(ours, names)
-        if ours not in found:
-            faults.append(f"'{theirs}' is missing")
-        elif found[ours].shape != parameter.shape:
-            shape, wanted = tuple(found[ours].shape), tuple(parameter.shape)
-            faults.append(f"'{theirs}' has shape {shape}, expected {wanted} from config.json")
-    if faults:
-        raise CheckpointError(
-            f"{file}: {'; '.join(faults)}. Use the config.json saved with these weights, and a "
-            "file that holds the whole encoder."
-        )
+            misplaced.append(f"'{name}' has no place in the encoder of config.json")
+    fill_module(encoder, found, file=file, names=inverted(ENCODER_NAMES), misplaced=misplaced)
+    return encoder

@@ -21,7 +21,15 @@ def resolve_source(source: str | None) -> Path:
     """
     if source is None:
         return EMBEDDED_FOLDER
-    folder = Path(source).expanduser()
+    try:
+        folder = Path(source).expanduser()
+        folder.resolve().stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"source={source!r}: is no path to a checkpoint folder ({error})."
+        ) from error
     if (folder / CONFIG_FILE).is_file():
         return folder
     if folder.is_dir():

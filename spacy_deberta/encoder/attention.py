@@ -61,7 +61,8 @@ class DisentangledAttention(nn.Module):
             )
             context = self.attend(heads, relative, scale=self.scale, dropout=dropout)
             contexts.append(group.gather(context.transpose(1, 2).flatten(-2)))
-        return torch.cat(contexts) if len(contexts) != 1 else contexts[0]
+        contexts.append(contexts[0].new_zeros(packing.n_spare, hidden.shape[-1]))
+        return torch.cat(contexts)
 
     def _split(self, group: Group, rows: Tensor) -> Tensor:
         """(N, hidden_size) to the group's (B, H, L, D)."""

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from spacy_deberta.errors import AlignmentError
 
+FEW_ROWS, MANY_ROWS = 16, 64  # packed rows are rounded up to a multiple of the first below ...
+ROUND_MORE_FROM = 256  # ... this many rows, of the second from there on
 PADDED_SHARE = 1.15  # slots per real piece in one group; beyond it, a new group is cheaper
 GROUP_SCORES = 131_072  # scores per head in one group: its matrices stay in the processor's cache
 
@@ -59,9 +61,11 @@ class Packing:
     """How N rows in the caller's order are arranged for the encoder.
 
     Attributes:
-        order: (N,) the caller's row of each packed row.
+        order: (P,) the caller's row of each packed row; P is N rounded up, and the rows after the
+            first N are copies that nobody reads.
         inverse: (N,) the packed row of each of the caller's rows.
-        positions: (N,) place of each packed row in its sequence.
+        positions: (P,) place of each packed row in its sequence.
+        n_spare: P - N.
         longest: longest sequence, 0 without any.
         groups: ranges of packed rows, in order.
     """
@@ -69,6 +73,7 @@ class Packing:
     order: Tensor
     inverse: Tensor
     positions: Tensor
+    n_spare: int
     longest: int
     groups: tuple[Group, ...]
 
@@ -93,13 +98,21 @@ def pack(lengths: Sequence[int], n_rows: int, device: torch.device) -> Packing:
     order = np.repeat(starts[by_length], sorted_sizes) + positions
     inverse = np.empty_like(order)
     inverse[order] = np.arange(n_rows)
+    n_spare = round_rows(n_rows) - n_rows
     return Packing(
-        order=torch.from_numpy(order).to(device),
+        order=torch.from_numpy(np.pad(order, (0, n_spare))).to(device),
         inverse=torch.from_numpy(inverse).to(device),
-        positions=torch.from_numpy(positions).to(device),
+        positions=torch.from_numpy(np.pad(positions, (0, n_spare))).to(device),
+        n_spare=n_spare,
         longest=int(sorted_sizes[-1]) if len(sizes) else 0,
         groups=tuple(_groups(sorted_sizes, device)),
     )
+
+
+def round_rows(n_rows: int) -> int:
+    """Round up, so that a run meets few numbers of rows: libraries compile a kernel for each."""
+    multiple = FEW_ROWS if n_rows < ROUND_MORE_FROM else MANY_ROWS
+    return -(-n_rows // multiple) * multiple
 
 
 def _groups(sizes: np.ndarray[tuple[int], np.dtype[np.int64]], device: torch.device) -> list[Group]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.packing import round_rows
 from spacy_deberta.encoder.positions import distance_rows
 
 
@@ -39,8 +40,8 @@ class PositionTable(nn.Module):
         self.max_distance = config.max_relative_positions
 
     def forward(self, length: int) -> TableRows:
-        """The rows that sequences of up to `length` pieces can reach, and no others."""
+        """The rows that sequences of up to `length` pieces can reach, and few others."""
         index = distance_rows(length, buckets=self.buckets, max_distance=self.max_distance)
         low, high = int(index[0]), int(index[-1])
-        weight = self.rows.weight[low : high + 1]
+        weight = self.rows.weight[low : low + round_rows(high + 1 - low)]
         return TableRows(self.norm(weight), torch.from_numpy(index - low).to(weight.device))
