@@ -69,7 +69,8 @@ def record(folder: Path, changes: dict[str, object], seed: int) -> None:
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         arrays[f"gradient.{name}"] = gradient
     model.save_pretrained(folder)
-    save_file({name: array.contiguous() for name, array in arrays.items()}, folder / "recorded.safetensors")
+    dense = {name: array.contiguous() for name, array in arrays.items()}
+    save_file(dense, folder / "recorded.safetensors")
 
 
 if __name__ == "__main__":
