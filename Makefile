@@ -6,8 +6,7 @@
 #   make demo DATA=my.iob      train on your own CoNLL/IOB file
 #   make demo DEMO_ARGS="--seeds 0,1,2 --random-weights"    the table of the README
 #   make PYTHON=python3.12 test
-#   make PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" demo
-#                              on Linux without a GPU: the small build of torch
+#   make PIP_FLAGS="--find-links wheels" demo       more options for pip, such as where torch comes from
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -20,8 +20,15 @@ ACTIVATIONS = ("gelu", "relu", "silu", "swish", "tanh", "sigmoid", "linear")
 POSITION_TERMS = ("c2p", "p2c")
 
 _MAX_WIDTH = 65_536  # features; far above any released model, far below what breaks an allocator
-_MAX_LAYERS = 1_024
+_MAX_LAYERS = 256  # five times the deepest released model
 _MAX_ROWS = 16_777_216  # rows of an embedding table
+_MIN_BUCKETS = 2  # with one, half of them is none, and its logarithm is not a number
+_UNSUPPORTED = {
+    "conv_kernel_size": "0 (no convolution)",
+    "talking_head": "false; no released model uses it",
+    "z_steps": "0; no released model uses it",
+}
+_SHOWN = 120  # characters of a refused value that a message repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +104,9 @@ class DebertaConfig:
         heads = read.integer("num_attention_heads", 24, 1, _MAX_WIDTH)
         if hidden % heads:
             read.refuse("num_attention_heads", heads, f"a divisor of hidden_size={hidden}")
+        head = read.integer("attention_head_size", hidden // heads, 1, _MAX_WIDTH)
+        if head != hidden // heads:
+            read.refuse("attention_head_size", head, f"{hidden // heads}, hidden_size / heads")
         positions = read.integer("max_position_embeddings", 512, 1, _MAX_ROWS)
         far = read.integer("max_relative_positions", -1, -1, _MAX_ROWS)
         buckets = read.integer("position_buckets", -1, -1, _MAX_ROWS)
@@ -159,6 +169,8 @@ class DebertaConfig:
 def _check_together(config: DebertaConfig, read: _Keys) -> None:
     """Refuse combinations that other implementations accept and then compute wrongly."""
     buckets, far = config.position_buckets, config.max_relative_positions
+    if buckets is not None and buckets < _MIN_BUCKETS:
+        read.refuse("position_buckets", buckets, f"at least {_MIN_BUCKETS}, or -1 for none")
     if buckets is not None and far - 1 <= buckets // 2:
         wanted = f"more than {buckets // 2 + 1} with position_buckets={buckets}"
         read.refuse("max_relative_positions", far, wanted)
@@ -178,7 +190,10 @@ class _Keys:
         self._refuse_unsupported()
 
     def refuse(self, key: str, value: object, expected: str) -> None:
-        raise ConfigError(f"{self._file}: {key}={value!r} is not supported; expected {expected}.")
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}..."
+        raise ConfigError(f"{self._file}: {key}={shown} is not supported; expected {expected}.")
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self._get(key, default)
@@ -206,9 +221,11 @@ class _Keys:
 
     def terms(self, key: str) -> tuple[str, ...]:
         """Score terms from a list or a string split on '|', in canonical order."""
-        value = self._get(key, None) or []
-        parts = value.split("|") if isinstance(value, str) else list(value)
-        found = {str(part).strip().lower() for part in parts}
+        value = self._get(key, [])
+        parts = value.split("|") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
+            self.refuse(key, value, f"a list of terms out of {', '.join(POSITION_TERMS)}")
+        found = {part.strip().lower() for part in parts}
         unknown = found - set(POSITION_TERMS)
         if unknown:
             names = ", ".join(repr(term) for term in sorted(unknown))
@@ -216,28 +233,24 @@ class _Keys:
         return tuple(term for term in POSITION_TERMS if term in found)
 
     def norm(self, key: str) -> bool:
-        value = str(self._get(key, None) or "none").strip().lower()
-        if value not in ("none", "layer_norm"):
+        """Whether a string split on '|' asks for the table's norm."""
+        value = self._get(key, "none")
+        found = value.strip().lower().split("|") if isinstance(value, str) else [value]
+        if not all(part in ("none", "layer_norm") for part in found):
             self.refuse(key, value, "'layer_norm' or 'none'")
-        return value == "layer_norm"
+        return "layer_norm" in found
 
     def extra(self) -> Mapping[str, Any]:
         return MappingProxyType({k: v for k, v in self._data.items() if k not in self._seen})
 
-    def _get(self, key: str, default: object) -> Any:
+    def _get(self, key: str, default: object) -> Any:  # noqa: ANN401 - what JSON holds
         self._seen.add(key)
         value = self._data.get(key, default)
         return default if value is None else value
 
     def _refuse_unsupported(self) -> None:
         """Keys that change the computation in ways this encoder does not have."""
-        if self._get("conv_kernel_size", 0):
-            self.refuse("conv_kernel_size", self._data["conv_kernel_size"], "0 (no convolution)")
-        if self._get("talking_head", False):
-            self.refuse("talking_head", True, "false; no released model uses it")
-        if self._get("z_steps", 0):
-            self.refuse("z_steps", self._data["z_steps"], "0; no released model uses it")
-        size, heads = self._data.get("hidden_size", 1536), self._data.get("num_attention_heads", 24)
-        head = self._get("attention_head_size", None)
-        if head is not None and isinstance(size, int) and head * heads != size:
-            self.refuse("attention_head_size", head, "hidden_size / num_attention_heads")
+        for key, expected in _UNSUPPORTED.items():
+            value = self._get(key, 0)
+            if value:
+                self.refuse(key, value, expected)

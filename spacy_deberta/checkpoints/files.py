@@ -20,7 +20,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 _MAX_CONFIG_BYTES = 4 * 2**20  # a config.json is a few kilobytes; label lists make it grow
 _MAX_CONFIG_DEPTH = 64  # objects within objects
-_MAX_HEADER_BYTES = 16 * 2**20  # 1,024 layers have 2 MiB
+_MAX_HEADER_BYTES = 16 * 2**20  # a file with 48 layers has 0.1 MiB
 _HEADER_LENGTH = 8  # bytes of the number in front of the header
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

@@ -54,8 +54,9 @@ MASKED_LM_NAMES = {
     "lm_predictions.lm_head.bias": "bias",
 }
 
-# What files hold beside the encoder and an encoder does not need: heads, the position table of the
-# mask decoder where the input is not biased, the delta of gradient-disentangled sharing, old buffers.
+# What files hold beside the encoder and an encoder does not need: heads, the position table of
+# the mask decoder where the input is not biased, the delta of gradient-disentangled sharing, old
+# buffers.
 BESIDE_ENCODER = re.compile(
     r"(cls|lm_predictions|mask_predictions|pooler|classifier|qa_outputs|proj)\."
     r"|embeddings\.position_ids$"

@@ -30,6 +30,10 @@ def resolve_source(source: str | None) -> Path:
         raise CheckpointError(
             f"source={source!r}: is no path to a checkpoint folder ({error})."
         ) from error
+    if folder.is_file():
+        raise CheckpointError(
+            f"source={source!r}: is a file; give the path of the checkpoint folder around it."
+        )
     if (folder / CONFIG_FILE).is_file():
         return folder
     if folder.is_dir():

@@ -63,11 +63,9 @@ class DebertaEncoder(nn.Module):
         self._check_length(packing.longest)
         hidden = self.embeddings(pieces[packing.order], packing.positions)
         states = [hidden]
-        table = None
-        if self.table is not None and packing.longest:
-            table = self.table(packing.longest)
-        for layer in self.layers if packing.longest else ():
-            hidden = layer(hidden, table, packing)
+        table = self.table(packing.longest) if self.table is not None and packing.longest else None
+        for layer in self.layers:
+            hidden = layer(hidden, table, packing) if packing.longest else hidden
             if hidden_states:
                 states.append(hidden)
         return EncoderOutput(

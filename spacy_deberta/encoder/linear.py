@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -24,7 +25,7 @@ class Linear(nn.Linear):
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """rows @ weight.T + bias.
+    """Multiply rows with the transposed weight and add the bias.
 
     Args:
         rows: (..., in).
@@ -36,8 +37,9 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     if not _suits_onednn(rows, weight):
         return F.linear(rows, weight, bias)
-    if torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad):
-        product: Tensor = _OneDnnLinear.apply(rows, weight, bias)
+    trained = (rows, weight) if bias is None else (rows, weight, bias)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in trained):
+        product: Tensor = _OneDnnLinear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
         return product
     return _product(rows, weight, bias)
 
@@ -46,6 +48,7 @@ def _suits_onednn(rows: Tensor, weight: Tensor) -> bool:
     return (
         rows.dtype == weight.dtype == torch.float32
         and rows.device.type == "cpu"
+        and rows.ndim > 1
         and rows.numel() > 0
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
@@ -79,6 +82,7 @@ class _OneDnnLinear(torch.autograd.Function):
         return _product(rows, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
         above = gradients[0].flatten(0, -2)

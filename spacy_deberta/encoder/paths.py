@@ -20,7 +20,8 @@ class AttentionPath(Protocol):
 
     def __call__(
         self, heads: Heads, relative: Relative | None, *, scale: float, dropout: float
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """See `scores.attend_plain`."""
 
 
 PATHS: dict[str, AttentionPath] = {"plain": attend_plain, "skew": attend_skew}

@@ -33,14 +33,26 @@ def pool_rows(rows: Tensor, index: Tensor, lengths: Tensor, pooling: str) -> Ten
     """
     check_pooling(pooling)
     if index.shape[0] == 0:
-        return rows.new_zeros(lengths.shape[0], rows.shape[1])
+        return rows.new_zeros(lengths.shape[0], rows.shape[1]) + rows[:0].sum()
     if pooling in ("first", "last"):
         return _one_piece(rows, index, lengths, first=pooling == "first")
+    if pooling == "max":
+        return _largest(rows, index, lengths)
     reduced = torch.segment_reduce(
         rows.index_select(0, index), pooling, lengths=lengths, axis=0, unsafe=True, initial=None
     )
     filled = (lengths > 0)[:, None]
     return torch.where(filled, reduced, torch.zeros_like(reduced))
+
+
+def _largest(rows: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
+    """Like segment_reduce, whose gradient is wrong where equal pieces share a negative one."""
+    width = rows.shape[1]
+    token = torch.repeat_interleave(torch.arange(len(lengths), device=rows.device), lengths)
+    zeros = rows.new_zeros(len(lengths), width)
+    pieces = rows.index_select(0, index)
+    place = token[:, None].expand(-1, width)
+    return zeros.scatter_reduce(0, place, pieces, "amax", include_self=False)
 
 
 def _one_piece(rows: Tensor, index: Tensor, lengths: Tensor, *, first: bool) -> Tensor:

@@ -23,7 +23,7 @@ def log_bucket(distance: Int64, *, buckets: int, max_distance: int) -> Int64:
         buckets: half the height of the table.
         max_distance: the distance at which the buckets end, max_relative_positions.
 
-    Source: He et al. 2021 (arXiv:2006.03654) and microsoft/DeBERTa, da_utils.py, whose clamp this is.
+    Source: He et al. 2021 (arXiv:2006.03654); microsoft/DeBERTa, da_utils.py, has this clamp.
     """
     middle = buckets // 2
     near = np.clip(distance, -(max_distance - 1), max_distance - 1)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
-from spacy_deberta.encoder.linear import Linear, linear
 from spacy_deberta.encoder.layer import ACTIVATION_FUNCTIONS
+from spacy_deberta.encoder.linear import Linear, linear
 
 
 class MaskedLMHead(nn.Module):

@@ -71,7 +71,7 @@ def skew(by_distance: Tensor) -> Tensor:
     Returns:
         (..., L, L), a view where the input is contiguous.
     """
-    skewed: Tensor = _Skew.apply(by_distance.contiguous())
+    skewed: Tensor = _Skew.apply(by_distance.contiguous())  # type: ignore[no-untyped-call]
     return skewed
 
 
@@ -79,7 +79,8 @@ def _diagonals(by_distance: Tensor) -> Tensor:
     """The strided view behind `skew`; it meets no element twice."""
     *batch, length, distances = by_distance.shape
     strides = (*by_distance.stride()[:-2], max(distances - 1, 1), 1)
-    return by_distance.as_strided((*batch, length, length), strides, length - 1)
+    first = by_distance.storage_offset() + length - 1
+    return by_distance.as_strided((*batch, length, length), strides, first)
 
 
 class _Skew(torch.autograd.Function):
