@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ PIECES_FILE = "pieces.u16"
 DOCUMENTS_FILE = "documents.npy"
 
 _CHUNK = 4096  # lines tokenized in one call
+_SENTENCE_END = re.compile(r"(?<=[.!?]) +")
 
 Int64 = npt.NDArray[np.int64]
 
@@ -36,9 +38,22 @@ class PieceCorpus:
 
     @classmethod
     def open(cls, folder: Path) -> PieceCorpus:
-        """The corpus that `write_corpus` left in a folder."""
-        pieces = np.memmap(folder / PIECES_FILE, dtype=np.uint16, mode="r")
-        return cls(pieces, np.load(folder / DOCUMENTS_FILE, allow_pickle=False))
+        """The corpus that `write_corpus` left in a folder.
+
+        Raises:
+            DataError: a file is missing or damaged, or the two do not fit together.
+        """
+        try:
+            pieces = np.memmap(folder / PIECES_FILE, dtype=np.uint16, mode="r")
+            ends = np.load(folder / DOCUMENTS_FILE, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{folder}: holds no tokenized corpus ({error}).") from error
+        if ends.ndim != 1 or not len(ends) or ends[-1] != len(pieces) or (np.diff(ends) < 1).any():
+            raise DataError(
+                f"{folder}: {DOCUMENTS_FILE} does not end at the {len(pieces)} pieces of "
+                f"{PIECES_FILE}; tokenize the texts again."
+            )
+        return cls(pieces, ends)
 
     def windows(self, room: int) -> npt.NDArray[np.int64]:
         """Cut every document into even windows of at most `room` pieces.
@@ -60,7 +75,8 @@ def write_corpus(files: Sequence[Path], tokenizer: UnigramTokenizer, folder: Pat
     """Tokenize text files (documents separated by blank lines, .xz or plain) into a folder.
 
     Raises:
-        DataError: no document in the files, or a vocabulary that 16 bits cannot number.
+        DataError: a file that cannot be read, no document in the files, or a vocabulary that 16
+            bits cannot number.
     """
     if tokenizer.n_pieces > np.iinfo(np.uint16).max:
         raise DataError(f"the tokenizer has {tokenizer.n_pieces} pieces, expected at most 65535.")
@@ -76,6 +92,7 @@ def write_corpus(files: Sequence[Path], tokenizer: UnigramTokenizer, folder: Pat
                 elif total > (ends[-1] if ends else 0):
                     ends.append(total)
     if not ends:
+        (folder / PIECES_FILE).unlink()
         raise DataError(f"{', '.join(map(str, files))}: no document found, expected text.")
     np.save(folder / DOCUMENTS_FILE, np.asarray(ends, dtype=np.int64))
     return PieceCorpus.open(folder)
@@ -85,8 +102,13 @@ def _documents(files: Sequence[Path]) -> Iterator[str]:
     """Lines of all files, stripped; an empty line after every document."""
     for file in files:
         opened = lzma.open if file.suffix == ".xz" else open
-        with opened(file, "rt", encoding="utf-8") as lines:
-            yield from (line.strip() for line in lines)
+        try:
+            with opened(file, "rt", encoding="utf-8") as lines:
+                yield from (line.strip() for line in lines)
+        except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+            raise DataError(
+                f"{file}: is not a text file in UTF-8, plain or .xz ({error})."
+            ) from error
         yield ""
 
 
@@ -94,3 +116,9 @@ def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
     stream = iter(lines)
     while chunk := list(islice(stream, _CHUNK)):
         yield chunk
+
+
+def read_sentences(files: Sequence[Path]) -> Iterator[str]:
+    """Sentences of text files, cut roughly behind ".", "!" and "?"; empty lines are left out."""
+    for line in _documents(files):
+        yield from (sentence for sentence in _SENTENCE_END.split(line) if sentence)

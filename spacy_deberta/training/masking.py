@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spacy_deberta.tokenizers import UnigramTokenizer
+
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
@@ -29,15 +31,23 @@ class MaskedBatch:
     labels: Int64
 
 
+@dataclass(frozen=True)
+class Masking:
+    """What hides a piece, and how often.
+
+    Attributes:
+        share: chance of every word to be chosen.
+        mask_id: the id of [MASK].
+        random_ids: first id and last id + 1 to draw random pieces from.
+    """
+
+    share: float
+    mask_id: int
+    random_ids: tuple[int, int]
+
+
 def mask_words(
-    pieces: Int64,
-    word_starts: Bool,
-    maskable: Bool,
-    *,
-    mask_id: int,
-    random_ids: tuple[int, int],
-    share: float,
-    rng: np.random.Generator,
+    pieces: Int64, word_starts: Bool, maskable: Bool, masking: Masking, rng: np.random.Generator
 ) -> MaskedBatch:
     """Hide whole words: of the targets 80 % become [MASK], 10 % a random piece, 10 % stay.
 
@@ -45,18 +55,39 @@ def mask_words(
         pieces: (N,) ids.
         word_starts: (N,) true where a piece begins a word.
         maskable: (N,) false for special pieces.
-        mask_id: the id of [MASK].
-        random_ids: first id and last id + 1 to draw random pieces from.
-        share: chance of every word to be chosen.
+        masking: what to put in their place, and how often.
         rng: source of all draws.
     """
     word = np.cumsum(word_starts | ~maskable)
-    chosen = rng.random(int(word[-1]) + 1) < share if len(word) else np.zeros(1, dtype=bool)
+    chosen = rng.random(int(word[-1]) + 1) < masking.share if len(word) else np.zeros(1, dtype=bool)
     targets = np.flatnonzero(chosen[word] & maskable)
     draw = rng.random(len(targets))
     hidden = pieces.copy()
     masked = draw >= KEPT_SHARE + RANDOM_SHARE
-    hidden[targets[masked]] = mask_id
+    hidden[targets[masked]] = masking.mask_id
     replaced = (draw >= KEPT_SHARE) & ~masked
-    hidden[targets[replaced]] = rng.integers(*random_ids, size=int(replaced.sum()))
+    hidden[targets[replaced]] = rng.integers(*masking.random_ids, size=int(replaced.sum()))
     return MaskedBatch(pieces=hidden, targets=targets, labels=pieces[targets])
+
+
+class WordHider:
+    """`mask_words` for the pieces of one tokenizer.
+
+    Args:
+        tokenizer: whose word-initial pieces begin with the marker "\u2581".
+        share: chance of every word to be chosen.
+    """
+
+    def __init__(self, tokenizer: UnigramTokenizer, share: float) -> None:
+        pieces = [tokenizer.piece(number) for number in range(tokenizer.n_pieces)]
+        self._word_start = np.asarray([piece.startswith("\u2581") for piece in pieces])
+        self._special = np.zeros(tokenizer.n_pieces, dtype=bool)
+        self._special[[tokenizer.cls_id, tokenizer.sep_id]] = True
+        first = 1 + max(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.unk_id)
+        self._masking = Masking(share, tokenizer.mask_id, (first, tokenizer.mask_id))
+
+    def hide(self, pieces: Int64, rng: np.random.Generator) -> MaskedBatch:
+        """Hide words of packed pieces (N,)."""
+        return mask_words(
+            pieces, self._word_start[pieces], ~self._special[pieces], self._masking, rng
+        )

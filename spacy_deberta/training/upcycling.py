@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from spacy_deberta.checkpoints.files import read_config, read_weights
-from spacy_deberta.checkpoints.names import rename
+from spacy_deberta.checkpoints.accounting import fill_module
+from spacy_deberta.checkpoints.files import CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights
+from spacy_deberta.checkpoints.names import inverted, rename
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder import DebertaEncoder
-from spacy_deberta.errors import CheckpointError
+from spacy_deberta.errors import CheckpointError, TokenizerError
 from spacy_deberta.tokenizers import UnigramTokenizer
+
+_SEGMENTS = "embeddings.token_type_embeddings.weight"
+_POSITIONS = "embeddings.position_embeddings.weight"
+_ASCII = 128  # characters whose single byte is their text
 
 ROW_MULTIPLE = 64  # rows; the piece table is padded to a multiple, for aligned matrix products
 
@@ -53,7 +59,7 @@ BERT_NAMES = {
 }
 
 
-def upcycle(folder: Path) -> DebertaEncoder:
+def upcycle_encoder(folder: Path) -> DebertaEncoder:
     """The DebertaEncoder that computes what the BERT encoder in this folder does.
 
     Args:
@@ -66,20 +72,24 @@ def upcycle(folder: Path) -> DebertaEncoder:
     if bert.get("model_type") != "bert":
         found = bert.get("model_type")
         raise CheckpointError(f"{folder}: model_type={found!r} is not supported; expected 'bert'.")
-    encoder = DebertaEncoder(DebertaConfig.from_dict(_deberta_config(bert)))
-    weights = {name.removeprefix("bert."): t for name, t in read_weights(folder).items()}
-    segments = weights.pop("embeddings.token_type_embeddings.weight")
-    weights["embeddings.position_embeddings.weight"] += segments[0]
-    state = encoder.state_dict()
-    for name, tensor in weights.items():
+    config = DebertaConfig.from_dict(_deberta_config(bert), str(folder / CONFIG_FILE))
+    file = str(folder / WEIGHTS_FILE)
+    found, misplaced = {}, []
+    for name, tensor in sorted(_one_segment(read_weights(folder), file).items()):
         ours = rename(name, BERT_NAMES)
         if ours is not None:
-            state[ours] = _scaled(ours, tensor)
+            found[ours] = _scaled(ours, tensor)
         elif not name.startswith(("pooler.", "cls.")):
-            raise CheckpointError(f"{folder}: '{name}' has no place in a DeBERTa encoder.")
-    state["table.norm.weight"] = torch.zeros_like(state["table.norm.weight"])
-    encoder.load_state_dict(state)
-    return encoder.eval()
+            misplaced.append(f"'{name}' has no place in a DeBERTa encoder")
+    found["table.rows.weight"] = config.initializer_range * torch.randn(
+        config.table_rows, config.hidden_size
+    )
+    found["table.norm.weight"] = torch.zeros(config.hidden_size)
+    found["table.norm.bias"] = torch.zeros(config.hidden_size)
+    with torch.device("meta"):
+        encoder = DebertaEncoder(config)
+    fill_module(encoder, found, file=file, names=inverted(BERT_NAMES), misplaced=misplaced)
+    return encoder
 
 
 def replace_vocabulary(
@@ -95,6 +105,9 @@ def replace_vocabulary(
         encoder: with the old vocabulary.
         old: the old WordPiece tokenizer.
         new: the new one.
+
+    Raises:
+        TokenizerError: the old vocabulary lacks a special piece.
     """
     rows = encoder.embeddings.pieces.weight.detach()
     size = -(-new.n_pieces // ROW_MULTIPLE) * ROW_MULTIPLE
@@ -108,15 +121,24 @@ def replace_vocabulary(
     }
     for number in range(new.n_pieces):
         if number in specials:
-            table[number] = rows[old.token_to_id(specials[number])]
+            table[number] = rows[_special_id(old, specials[number])]
             continue
         ids = _old_ids(new.piece(number), old)
         if ids:
             table[number] = rows[torch.tensor(ids)].mean(0)
-    config = DebertaConfig.from_dict({**encoder.config.to_dict(), "vocab_size": size})
+    config = replace(encoder.config, vocab_size=size, pad_token_id=new.pad_id)
     replaced = DebertaEncoder(config)
     replaced.load_state_dict({**encoder.state_dict(), "embeddings.pieces.weight": table})
     return replaced.eval()
+
+
+def _one_segment(weights: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
+    """Bare names, and the row of segment 0 added to every absolute position."""
+    bare = {name.removeprefix("bert."): tensor for name, tensor in weights.items()}
+    segments, positions = bare.pop(_SEGMENTS, None), bare.get(_POSITIONS)
+    if segments is None or positions is None or segments[:1].shape[1:] != positions.shape[1:]:
+        raise CheckpointError(f"{file}: expected '{_SEGMENTS}' and '{_POSITIONS}' of one width.")
+    return {**bare, _POSITIONS: positions + segments[0]}
 
 
 def _deberta_config(bert: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,12 +178,19 @@ def _scaled(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _special_id(old: Tokenizer, piece: str) -> int:
+    number = old.token_to_id(piece)
+    if number is None:
+        raise TokenizerError(f"the old vocabulary has no {piece}; expected BERT's special pieces.")
+    return number
+
+
 def _old_ids(piece: str, old: Tokenizer) -> Sequence[int]:
     """Old ids of a new piece's text; none for a bare word marker."""
     text = piece.removeprefix("\u2581")
     if piece.startswith("<0x") and piece.endswith(">"):
         value = int(piece[3:-1], 16)
-        text = chr(value) if value < 128 else ""  # a lone byte of a longer character has no text
+        text = chr(value) if value < _ASCII else ""  # a lone byte of a longer character has no text
     if not text.strip():
         return []
     if piece.startswith("\u2581"):
