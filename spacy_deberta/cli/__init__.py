@@ -10,6 +10,9 @@ import typer
 
 from spacy_deberta import __version__
 from spacy_deberta.cli.convert_data import convert_data
+from spacy_deberta.cli.distil import distil
+from spacy_deberta.cli.train_tokenizer import train_tokenizer
+from spacy_deberta.cli.upcycle import upcycle
 from spacy_deberta.errors import DebertaError
 
 app = typer.Typer(
@@ -33,6 +36,9 @@ def version() -> None:
 
 
 app.command("convert-data")(convert_data)
+app.command("train-tokenizer")(train_tokenizer)
+app.command("upcycle")(upcycle)
+app.command("distil")(distil)
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def write_corpus(files: Sequence[Path], tokenizer: UnigramTokenizer, folder: Pat
     ends: list[int] = []
     total = 0
     with (folder / PIECES_FILE).open("wb") as out:
-        for lines in _chunks(_documents(files)):
+        for lines in _chunks(read_lines(files)):
             for line, pieces in zip(lines, tokenizer.encode_batch(lines), strict=True):
                 if line:
                     total += len(pieces.ids)
@@ -98,7 +98,7 @@ def write_corpus(files: Sequence[Path], tokenizer: UnigramTokenizer, folder: Pat
     return PieceCorpus.open(folder)
 
 
-def _documents(files: Sequence[Path]) -> Iterator[str]:
+def read_lines(files: Sequence[Path]) -> Iterator[str]:
     """Lines of all files, stripped; an empty line after every document."""
     for file in files:
         opened = lzma.open if file.suffix == ".xz" else open
@@ -120,5 +120,5 @@ def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
 
 def read_sentences(files: Sequence[Path]) -> Iterator[str]:
     """Sentences of text files, cut roughly behind ".", "!" and "?"; empty lines are left out."""
-    for line in _documents(files):
+    for line in read_lines(files):
         yield from (sentence for sentence in _SENTENCE_END.split(line) if sentence)

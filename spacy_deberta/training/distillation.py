@@ -8,22 +8,27 @@ to predict their pieces as a masked language model, too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
+from spacy_deberta.checkpoints import load_encoder, save_encoder
 from spacy_deberta.encoder import DebertaEncoder, pool_rows
+from spacy_deberta.encoder.attention import DisentangledAttention
 from spacy_deberta.heads import MaskedLMHead
-from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
+from spacy_deberta.training.corpus import read_lines
+from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, train
 from spacy_deberta.training.masking import Int64, WordHider
 from spacy_deberta.training.mlm import masked_lm_loss
+from spacy_deberta.training.upcycling import load_wordpiece, upcycle_encoder
+from spacy_deberta.training.words import WordBatch, WordReader
 
-_WORD = re.compile(r"\S+")
+SHORTEST_LINE = 60  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,10 @@ class DistillationSettings:
         longest: most pieces of one text, for teacher and student; longer ones are cut at a word.
         mask_share: share of words hidden from the student.
         lm_weight: weight of the masked-LM loss beside the distillation loss.
+        learn_rate: peak rate of the student's layers.
+        table_learn_rate: peak rate of its piece table and its masked-LM head.
         bf16: run the models under bfloat16 autocast.
-        seed: of the hidden words.
+        seed: of the fresh head, the order of the texts and the hidden words.
     """
 
     layers: tuple[int, ...] = (2, 4, 6)
@@ -45,79 +52,10 @@ class DistillationSettings:
     longest: int = 126
     mask_share: float = 0.12
     lm_weight: float = 0.3
+    learn_rate: float = 1e-4
+    table_learn_rate: float = 1e-3
     bf16: bool = True
     seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class WordBatch:
-    """Texts as one model reads them.
-
-    Attributes:
-        pieces: (N,) ids, with [CLS] and [SEP] around each text.
-        lengths: pieces of each text.
-        rows: (M,) places in `pieces`, word after word.
-        rows_per_word: (W,) pieces of each word, of all texts in order.
-    """
-
-    pieces: Int64
-    lengths: list[int]
-    rows: Int64
-    rows_per_word: Int64
-
-
-class WordReader:
-    """Texts to batches of the same words, for teacher and student.
-
-    Args:
-        teacher: the old tokenizer.
-        student: the new one.
-        longest: most pieces of a text, special ones apart.
-    """
-
-    def __init__(self, teacher: Tokenizer, student: UnigramTokenizer, longest: int) -> None:
-        self._teacher = teacher
-        self._student = student
-        self._longest = longest
-        self._teacher_ends = (teacher.token_to_id("[CLS]"), teacher.token_to_id("[SEP]"))
-
-    def read(self, texts: Sequence[str]) -> tuple[WordBatch, WordBatch]:
-        """Batches of the teacher and of the student, word by word the same."""
-        theirs, ours = [], []
-        old_texts = self._teacher.encode_batch(list(texts), add_special_tokens=False)
-        for text, old, new in zip(
-            texts, old_texts, self._student.encode_batch(texts), strict=True
-        ):
-            words = np.asarray([match.start() for match in _WORD.finditer(text)], dtype=np.int64)
-            old_starts = np.asarray([start for start, _ in old.offsets], dtype=np.int64)
-            old_sizes = _pieces_per_word(words, old_starts)
-            new_sizes = _pieces_per_word(words, new.starts.astype(np.int64))
-            kept = min(self._n_fitting(old_sizes), self._n_fitting(new_sizes))
-            if kept:
-                theirs.append((np.asarray(old.ids, dtype=np.int64), old_sizes[:kept]))
-                ours.append((new.ids.astype(np.int64), new_sizes[:kept]))
-        student_ends = (self._student.cls_id, self._student.sep_id)
-        return _word_batch(theirs, self._teacher_ends), _word_batch(ours, student_ends)
-
-    def batches(
-        self, texts: Sequence[str], batch_pieces: int, seed: int
-    ) -> Iterator[tuple[WordBatch, WordBatch]]:
-        """Endless batches of about so many of the student's pieces, reshuffled every epoch."""
-        rng = np.random.default_rng(seed)
-        pieces_per_character = 0.25  # of English; only the size of a batch depends on it
-        while True:
-            chosen: list[str] = []
-            for number in rng.permutation(len(texts)).tolist():
-                chosen.append(texts[number])
-                longest = self._longest / pieces_per_character
-                size = sum(min(len(text), longest) for text in chosen) * pieces_per_character
-                if size >= batch_pieces:
-                    yield self.read(chosen)
-                    chosen = []
-
-    def _n_fitting(self, sizes: Int64) -> int:
-        """How many whole words fit."""
-        return int((np.cumsum(sizes) <= self._longest).sum())
 
 
 class Distillation:
@@ -191,23 +129,71 @@ def _word_rows(rows: Tensor, batch: WordBatch) -> Tensor:
     return pool_rows(rows, torch.from_numpy(batch.rows), sizes, "mean")
 
 
-def _pieces_per_word(word_starts: Int64, piece_starts: Int64) -> Int64:
-    """How many pieces begin in each word; both in ascending order."""
-    word = np.searchsorted(word_starts, piece_starts, side="right") - 1
-    return np.bincount(np.maximum(word, 0), minlength=len(word_starts)).astype(np.int64)
+@dataclass(frozen=True, eq=False)
+class UpcycledPair:
+    """A teacher, and the student that `upcycle` made of it, as read from their folders.
+
+    Attributes:
+        teacher: computes what the BERT-like encoder does.
+        student: without dropout; its config still has the one to fine-tune with.
+        head: the student's masked-LM head, fresh.
+        tokenizer: the student's.
+        reader: texts to batches for both.
+    """
+
+    teacher: DebertaEncoder
+    student: DebertaEncoder
+    head: MaskedLMHead
+    tokenizer: UnigramTokenizer
+    reader: WordReader
+
+    @classmethod
+    def open(cls, source: Path, start: Path, settings: DistillationSettings) -> UpcycledPair:
+        """Read both folders."""
+        student = load_encoder(start)
+        for module in student.modules():
+            if isinstance(module, nn.Dropout | DisentangledAttention):
+                _silence(module)
+        torch.manual_seed(settings.seed)
+        tokenizer = load_tokenizer(start)
+        reader = WordReader(load_wordpiece(source), tokenizer, settings.longest)
+        head = MaskedLMHead(student.config)
+        return cls(upcycle_encoder(source), student, head, tokenizer, reader)
+
+    def train(
+        self, texts: Sequence[str], run: RunSettings, settings: DistillationSettings
+    ) -> Iterator[Progress]:
+        """Train the student, its piece table and head ten times as fast as its layers."""
+        distillation = Distillation(self.teacher, self.student, self.head, self.tokenizer, settings)
+        batches = self.reader.batches(texts, settings.batch_pieces, settings.seed)
+
+        def objective(step: int) -> tuple[Tensor, int]:
+            old, new = next(batches)
+            return distillation.loss(old, new), len(new.pieces)
+
+        fresh = nn.ModuleList([self.student.embeddings.pieces, self.head])
+        parts = [
+            RatedModule(fresh, settings.table_learn_rate),
+            RatedModule(self.student, settings.learn_rate),
+        ]
+        yield from train(parts, objective, run)
+
+    def save(self, folder: Path) -> None:
+        """Write student, head and tokenizer as a checkpoint folder in fp16."""
+        save_encoder(self.student, folder, head=self.head, dtype=torch.float16)
+        self.tokenizer.save(folder)
 
 
-def _word_batch(texts: Sequence[tuple[Int64, Int64]], ends: tuple[int, int]) -> WordBatch:
-    """From the pieces of each text and the sizes of its words, which may leave pieces behind."""
-    sequences, rows, start = [], [], 0
-    for pieces, sizes in texts:
-        n_pieces = int(sizes.sum())
-        sequences.append(np.concatenate([[ends[0]], pieces[:n_pieces], [ends[1]]]))
-        rows.append(np.arange(start + 1, start + 1 + n_pieces))
-        start += n_pieces + 2
-    return WordBatch(
-        pieces=np.concatenate(sequences),
-        lengths=[len(sequence) for sequence in sequences],
-        rows=np.concatenate(rows),
-        rows_per_word=np.concatenate([sizes for _, sizes in texts]),
-    )
+def sample_lines(files: Sequence[Path], share: float, seed: int) -> list[str]:
+    """A share of the lines of text files, those too short to learn from left out."""
+    rng = np.random.default_rng(seed)
+    lines = (line for line in read_lines(files) if len(line) >= SHORTEST_LINE)
+    return [line for line in lines if rng.random() < share]
+
+
+def _silence(module: nn.Module) -> None:
+    """No dropout: a run that sees its text once needs none, and random numbers cost time."""
+    if isinstance(module, nn.Dropout):
+        module.p = 0.0
+    if isinstance(module, DisentangledAttention):
+        module.dropout = 0.0

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ def train(
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * run.rate_factor(step, share)
         loss, n_pieces = objective(step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, run.grad_clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -106,9 +107,9 @@ def train(
         part.module.eval()
 
 
-def _groups(parts: Sequence[RatedModule], weight_decay: float) -> list[dict[str, object]]:
+def _groups(parts: Sequence[RatedModule], weight_decay: float) -> list[dict[str, Any]]:
     """One group per part and kind of decay; each parameter once."""
-    groups: list[dict[str, object]] = []
+    groups: list[dict[str, Any]] = []
     seen: set[int] = set()
     for part in parts:
         mine = [p for p in part.module.parameters() if id(p) not in seen]

@@ -92,6 +92,21 @@ def upcycle_encoder(folder: Path) -> DebertaEncoder:
     return encoder
 
 
+def load_wordpiece(folder: Path) -> Tokenizer:
+    """The WordPiece tokenizer of a BERT-like checkpoint, without padding and truncation.
+
+    Raises:
+        TokenizerError: the folder holds no tokenizer.json.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise TokenizerError(f"{folder}: holds no tokenizer.json; expected the old vocabulary.")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 def replace_vocabulary(
     encoder: DebertaEncoder, old: Tokenizer, new: UnigramTokenizer
 ) -> DebertaEncoder:

@@ -17,7 +17,8 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"minutes": float("inf")}, {"steps": 0}, {"minutes": -1}, {"minutes": float("nan")}]
+    "changes",
+    [{}, {"minutes": float("inf")}, {"steps": 0}, {"minutes": -1}, {"minutes": float("nan")}],
 )
 def test_a_run_without_an_end_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="at least one must be set, above 0"):
