@@ -36,7 +36,7 @@ class DistillationSettings:
     """How to distil.
 
     Attributes:
-        layers: whose outputs to compare; 0 = the embeddings.
+        layers: whose outputs to compare, 0 = the embeddings; None = every second from the last.
         batch_pieces: student's pieces per step.
         longest: most pieces of one text, for teacher and student; longer ones are cut at a word.
         mask_share: share of words hidden from the student.
@@ -47,7 +47,7 @@ class DistillationSettings:
         seed: of the fresh head, the order of the texts and the hidden words.
     """
 
-    layers: tuple[int, ...] = (2, 4, 6)
+    layers: tuple[int, ...] | None = None
     batch_pieces: int = 4096
     longest: int = 126
     mask_share: float = 0.12
@@ -82,6 +82,7 @@ class Distillation:
         self._head = head
         self._hider = WordHider(tokenizer, settings.mask_share)
         self._settings = settings
+        self._layers = settings.layers or range(student.config.num_hidden_layers, 0, -2)
         self._rng = np.random.default_rng(settings.seed)
 
     def loss(self, old: WordBatch, new: WordBatch) -> Tensor:
@@ -94,8 +95,7 @@ class Distillation:
             rows = states[-1].index_select(0, torch.from_numpy(hidden.targets))
             logits = self._head(rows, self._student.embeddings.pieces.weight)
         distances = [
-            word_distance(states[layer], new, targets[layer], old)
-            for layer in self._settings.layers
+            word_distance(states[layer], new, targets[layer], old) for layer in self._layers
         ]
         distance = torch.stack(distances).mean()
         return distance + self._settings.lm_weight * masked_lm_loss(logits, hidden)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from spacy_deberta.errors import TokenizerError
+from spacy_deberta.errors import DataError, TokenizerError
 from spacy_deberta.tokenizers import UnigramTokenizer
 from spacy_deberta.training.masking import Int64
 
 _WORD = re.compile(r"\S+")
+PIECES_PER_CHARACTER = 0.25  # of English, about; only the size of a batch depends on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +71,25 @@ class WordReader:
     def batches(
         self, texts: Sequence[str], batch_pieces: int, seed: int
     ) -> Iterator[tuple[WordBatch, WordBatch]]:
-        """Endless batches of about so many of the student's pieces, reshuffled every epoch."""
+        """Endless batches of about so many of the student's pieces, reshuffled every epoch.
+
+        Raises:
+            DataError: no text has a word in it.
+        """
         rng = np.random.default_rng(seed)
-        pieces_per_character = 0.25  # of English; only the size of a batch depends on it
+        texts = [text for text in texts if _WORD.search(text)]
+        if not texts:
+            raise DataError("no text to read: expected at least one with a word in it.")
+        longest = int(self._longest / PIECES_PER_CHARACTER)
+        chosen: list[str] = []
+        size = 0.0
         while True:
-            chosen: list[str] = []
             for number in rng.permutation(len(texts)).tolist():
                 chosen.append(texts[number])
-                longest = self._longest / pieces_per_character
-                size = sum(min(len(text), longest) for text in chosen) * pieces_per_character
+                size += min(len(texts[number]), longest) * PIECES_PER_CHARACTER
                 if size >= batch_pieces:
                     yield self.read(chosen)
-                    chosen = []
+                    chosen, size = [], 0.0
 
     def _n_fitting(self, sizes: Int64) -> int:
         """How many whole words fit."""

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, save_encoder
-from spacy_deberta.errors import TokenizerError
+from spacy_deberta.errors import DataError, TokenizerError
 from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
 from spacy_deberta.training.distillation import (
     DistillationSettings,
@@ -116,8 +116,17 @@ def test_batches_go_on_after_the_last_text(
     bert_folder: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
     reader = WordReader(load_wordpiece(bert_folder), tiny_tokenizer, 30)
-    batches = list(islice(reader.batches(["a river, the"] * 5, 4, seed=0), 10))
-    assert len(batches) == 10
+    batches = list(islice(reader.batches(["a river, the"] * 5, 40, seed=0), 10))
+    assert [len(new.lengths) for _, new in batches] == [14] * 10, "from more than one epoch"
+
+
+@pytest.mark.parametrize("texts", [[], ["", "  "]])
+def test_texts_without_a_word_are_an_error(
+    bert_folder: Path, tiny_tokenizer: UnigramTokenizer, texts: list[str]
+) -> None:
+    reader = WordReader(load_wordpiece(bert_folder), tiny_tokenizer, 30)
+    with pytest.raises(DataError, match="expected at least one with a word in it"):
+        next(reader.batches(texts, 4, seed=0))
 
 
 def test_lines_too_short_to_learn_from_are_left_out(tmp_path: Path) -> None:

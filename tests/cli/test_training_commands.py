@@ -1,0 +1,66 @@
+"""The way to the embedded model, at tiny size: vocabulary, upcycling, distillation."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head
+from spacy_deberta.cli import app
+from spacy_deberta.errors import DataError, TokenizerError
+from spacy_deberta.tokenizers import load_tokenizer
+from tests.conftest import TINY_TEXT
+from tests.training.test_upcycling import BERT, WEIGHTS, bert_tensors, old_tokenizer
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    words = TINY_TEXT.split()
+    lines = [" ".join(words[start : start + 25]) + "." for start in range(0, len(words), 5)]
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(BERT))
+    save_file(bert_tensors(), folder / WEIGHTS)
+    old_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_the_three_commands_make_a_checkpoint(
+    text_file: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    vocabulary, start, out = tmp_path / "vocabulary", tmp_path / "start", tmp_path / "out"
+    n_pieces = 330
+    printed = run("train-tokenizer", text_file, "-o", vocabulary, "--n-pieces", n_pieces)
+    assert f"{n_pieces} pieces" in printed
+    assert load_tokenizer(vocabulary).n_pieces == n_pieces
+    assert "parameters" in run("upcycle", bert_folder, start, "--tokenizer", vocabulary)
+    assert load_encoder(start).config.vocab_size >= n_pieces
+    options = ("--text", text_file, "--minutes", 0.02, "--share", 1, "--n-threads", 1)
+    assert "step 0: loss" in run("distil", bert_folder, start, out, *options)
+    assert load_masked_lm_head(out, load_encoder(out)).bias.isfinite().all()
+
+
+def test_a_text_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.txt"):
+        run("train-tokenizer", tmp_path / "absent.txt", "-o", tmp_path / "out")
+
+
+def test_a_folder_without_a_vocabulary_is_named(bert_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"spm\.model"):
+        run("upcycle", bert_folder, tmp_path / "out", "--tokenizer", bert_folder)
