@@ -11,6 +11,7 @@ import typer
 from spacy_deberta import __version__
 from spacy_deberta.cli.convert_data import convert_data
 from spacy_deberta.cli.distil import distil
+from spacy_deberta.cli.pretrain import pretrain
 from spacy_deberta.cli.train_tokenizer import train_tokenizer
 from spacy_deberta.cli.upcycle import upcycle
 from spacy_deberta.errors import DebertaError
@@ -38,6 +39,7 @@ def version() -> None:
 app.command("convert-data")(convert_data)
 app.command("train-tokenizer")(train_tokenizer)
 app.command("upcycle")(upcycle)
+app.command("pretrain")(pretrain)
 app.command("distil")(distil)
 
 

@@ -41,11 +41,7 @@ def distil(
     saved = 0.0
     for progress in pair.train(texts, RunSettings(minutes=minutes, seed=seed), settings):
         if progress.step % LOG_STEPS == 0:
-            print(
-                f"step {progress.step}: loss {progress.loss:.3f}, {progress.pieces} pieces, "
-                f"{progress.pieces / progress.seconds:.0f} a second",
-                flush=True,
-            )
+            print(progress.describe(), flush=True)
         if progress.seconds - saved > SAVE_SECONDS:
             saved = progress.seconds
             pair.save(output)

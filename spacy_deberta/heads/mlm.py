@@ -24,6 +24,8 @@ class MaskedLMHead(nn.Module):
         self.norm = nn.LayerNorm(config.embedding_size, config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
+        nn.init.normal_(self.dense.weight, std=config.initializer_range)
+        nn.init.zeros_(self.dense.bias)
 
     def forward(self, hidden: Tensor, piece_table: Tensor) -> Tensor:
         """Logits of each row.

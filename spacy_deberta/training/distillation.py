@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from spacy_deberta.checkpoints import load_encoder, save_encoder
 from spacy_deberta.encoder import DebertaEncoder, pool_rows
-from spacy_deberta.encoder.attention import DisentangledAttention
 from spacy_deberta.heads import MaskedLMHead
 from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
 from spacy_deberta.training.corpus import read_lines
-from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, train
+from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
 from spacy_deberta.training.masking import Int64, WordHider
 from spacy_deberta.training.mlm import masked_lm_loss
 from spacy_deberta.training.upcycling import load_wordpiece, upcycle_encoder
@@ -151,9 +150,7 @@ class UpcycledPair:
     def open(cls, source: Path, start: Path, settings: DistillationSettings) -> UpcycledPair:
         """Read both folders."""
         student = load_encoder(start)
-        for module in student.modules():
-            if isinstance(module, nn.Dropout | DisentangledAttention):
-                _silence(module)
+        silence_dropout(student)
         torch.manual_seed(settings.seed)
         tokenizer = load_tokenizer(start)
         reader = WordReader(load_wordpiece(source), tokenizer, settings.longest)
@@ -189,11 +186,3 @@ def sample_lines(files: Sequence[Path], share: float, seed: int) -> list[str]:
     rng = np.random.default_rng(seed)
     lines = (line for line in read_lines(files) if len(line) >= SHORTEST_LINE)
     return [line for line in lines if rng.random() < share]
-
-
-def _silence(module: nn.Module) -> None:
-    """No dropout: a run that sees its text once needs none, and random numbers cost time."""
-    if isinstance(module, nn.Dropout):
-        module.p = 0.0
-    if isinstance(module, DisentangledAttention):
-        module.dropout = 0.0

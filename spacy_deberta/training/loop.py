@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spacy_deberta.encoder.attention import DisentangledAttention
 from spacy_deberta.errors import ConfigError
 
 
@@ -62,6 +63,11 @@ class Progress:
     loss: float
     seconds: float
 
+    def describe(self) -> str:
+        """For people."""
+        speed = self.pieces / self.seconds
+        return f"step {self.step}: loss {self.loss:.3f}, {self.pieces} pieces, {speed:.0f} a second"
+
 
 @dataclass(frozen=True)
 class RatedModule:
@@ -105,6 +111,18 @@ def train(
         step += 1
     for part in parts:
         part.module.eval()
+
+
+def silence_dropout(encoder: nn.Module) -> None:
+    """No dropout: a run that sees its text once needs none, and random numbers cost time.
+
+    The encoder's config, which is saved with it, keeps its own: fine-tuning wants it.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, DisentangledAttention):
+            module.dropout = 0.0
 
 
 def _groups(parts: Sequence[RatedModule], weight_decay: float) -> list[dict[str, Any]]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spacy_deberta.checkpoints import load_encoder, save_encoder
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import ConfigError
 from spacy_deberta.heads import MaskedLMHead
 from spacy_deberta.tokenizers import UnigramTokenizer
 from spacy_deberta.training.corpus import PieceCorpus
-from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, train
+from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
 from spacy_deberta.training.masking import Int64, MaskedBatch, WordHider
 
 _SHORTEST_WINDOW = 3  # pieces: [CLS], one of text, [SEP]
@@ -45,7 +47,11 @@ class MaskedLMSettings:
 
 
 class MaskedLM(torch.nn.Module):
-    """Encoder and head as one module."""
+    """Encoder and head as one module.
+
+    Raises:
+        ConfigError: an encoder that needs the enhanced mask decoder.
+    """
 
     def __init__(self, encoder: DebertaEncoder, head: MaskedLMHead) -> None:
         super().__init__()
@@ -56,6 +62,19 @@ class MaskedLM(torch.nn.Module):
             )
         self.encoder = encoder
         self.head = head
+
+    @classmethod
+    def open(cls, folder: Path, *, seed: int) -> MaskedLM:
+        """The encoder of a checkpoint folder, without dropout, under a fresh head."""
+        encoder = load_encoder(folder)
+        silence_dropout(encoder)
+        torch.manual_seed(seed)
+        return cls(encoder, MaskedLMHead(encoder.config))
+
+    def save(self, folder: Path, tokenizer: UnigramTokenizer) -> None:
+        """Write encoder, head and tokenizer as a checkpoint folder in fp16."""
+        save_encoder(self.encoder, folder, head=self.head, dtype=torch.float16)
+        tokenizer.save(folder)
 
     def forward(self, batch: MaskedBatch, lengths: list[int]) -> Tensor:
         """Logits (M, vocab_size) of the batch's targets."""

@@ -56,6 +56,19 @@ def test_the_three_commands_make_a_checkpoint(
     assert load_masked_lm_head(out, load_encoder(out)).bias.isfinite().all()
 
 
+def test_pretraining_goes_on_from_an_upcycled_checkpoint(
+    text_file: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    vocabulary, start, out = tmp_path / "vocabulary", tmp_path / "start", tmp_path / "out"
+    run("train-tokenizer", text_file, "-o", vocabulary, "--n-pieces", 330)
+    run("upcycle", bert_folder, start, "--tokenizer", vocabulary)
+    options = ("--text", text_file, "--minutes", 0.02, "--n-threads", 1, "--no-bf16")
+    assert "step 0: loss" in run("pretrain", start, out, *options)
+    before, after = load_encoder(start), load_encoder(out)
+    assert before.config == after.config
+    assert not before.embeddings.pieces.weight.equal(after.embeddings.pieces.weight)
+
+
 def test_a_text_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.txt"):
         run("train-tokenizer", tmp_path / "absent.txt", "-o", tmp_path / "out")
