@@ -32,7 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="your own CoNLL/IOB file")
     parser.add_argument("--seeds", type=_parse_seeds, default=[0], help="0,1,2: one run for each")
     parser.add_argument(
-        "--budget", type=float, default=200.0, help="seconds of training per pipeline"
+        "--budget", type=float, default=240.0, help="seconds of training per pipeline"
     )
     parser.add_argument(
         "--random-weights", action="store_true", help="also train a freshly initialized encoder"

@@ -14,6 +14,9 @@ def pretrain(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="folder to write")],
     text: Annotated[list[Path], typer.Option(help="text files, .xz or plain; repeat for more")],
     minutes: Annotated[float, typer.Option(help="wall time")] = 60.0,
+    fresh_head: Annotated[
+        bool, typer.Option("--fresh-head", help="START has no masked-LM head: begin with a new one")
+    ] = False,
     learn_rate: Annotated[float, typer.Option(help="peak rate")] = 5e-4,
     bf16: Annotated[bool, typer.Option(help="compute in bfloat16 where that is safe")] = True,
     n_threads: Annotated[int, typer.Option(help="threads of torch")] = 2,
@@ -39,8 +42,10 @@ def pretrain(
     tokenizer = load_tokenizer(start)
     corpus = write_corpus(text, tokenizer, output / "corpus")
     print(f"{len(corpus.pieces)} pieces in {len(corpus.ends)} documents", flush=True)
-    model = MaskedLM.open(start, seed=seed)
-    sampler = BatchSampler(corpus, tokenizer, MaskedLMSettings(seed=seed))
+    torch.manual_seed(seed)
+    model = MaskedLM.open(start, fresh_head=fresh_head)
+    longest = model.encoder.config.max_position_embeddings
+    sampler = BatchSampler(corpus, tokenizer, MaskedLMSettings(seed=seed).fitting(longest))
     run = RunSettings(minutes=minutes, seed=seed)
     saved = 0.0
     for progress in train_masked_lm(model, sampler, run, learn_rate=learn_rate, bf16=bf16):

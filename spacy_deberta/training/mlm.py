@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spacy_deberta.checkpoints import load_encoder, save_encoder
+from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, save_encoder
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import ConfigError
 from spacy_deberta.heads import MaskedLMHead
@@ -39,6 +39,10 @@ class MaskedLMSettings:
     mask_share: float = 0.18
     seed: int = 0
 
+    def fitting(self, longest: int) -> MaskedLMSettings:
+        """The same with windows of at most so many pieces."""
+        return replace(self, windows=tuple(min(size, longest) for size in self.windows))
+
     def __post_init__(self) -> None:
         if not self.windows or min(self.windows) < _SHORTEST_WINDOW:
             raise ConfigError(
@@ -64,12 +68,17 @@ class MaskedLM(torch.nn.Module):
         self.head = head
 
     @classmethod
-    def open(cls, folder: Path, *, seed: int) -> MaskedLM:
-        """The encoder of a checkpoint folder, without dropout, under a fresh head."""
+    def open(cls, folder: Path, *, fresh_head: bool) -> MaskedLM:
+        """The encoder of a checkpoint folder, without dropout, and its head or a random one.
+
+        Raises:
+            CheckpointError: the folder holds no head, and a fresh one was not asked for.
+        """
         encoder = load_encoder(folder)
         silence_dropout(encoder)
-        torch.manual_seed(seed)
-        return cls(encoder, MaskedLMHead(encoder.config))
+        if fresh_head:
+            return cls(encoder, MaskedLMHead(encoder.config))
+        return cls(encoder, load_masked_lm_head(folder, encoder))
 
     def save(self, folder: Path, tokenizer: UnigramTokenizer) -> None:
         """Write encoder, head and tokenizer as a checkpoint folder in fp16."""

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head
 from spacy_deberta.cli import app
-from spacy_deberta.errors import DataError, TokenizerError
+from spacy_deberta.errors import CheckpointError, DataError, TokenizerError
 from spacy_deberta.tokenizers import load_tokenizer
 from tests.conftest import TINY_TEXT
 from tests.training.test_upcycling import BERT, WEIGHTS, bert_tensors, old_tokenizer
@@ -63,10 +63,13 @@ def test_pretraining_goes_on_from_an_upcycled_checkpoint(
     run("train-tokenizer", text_file, "-o", vocabulary, "--n-pieces", 330)
     run("upcycle", bert_folder, start, "--tokenizer", vocabulary)
     options = ("--text", text_file, "--minutes", 0.02, "--n-threads", 1, "--no-bf16")
-    assert "step 0: loss" in run("pretrain", start, out, *options)
+    with pytest.raises(CheckpointError, match="holds no masked-LM head"):
+        run("pretrain", start, out, *options)
+    assert "step 0: loss" in run("pretrain", start, out, *options, "--fresh-head")
     before, after = load_encoder(start), load_encoder(out)
     assert before.config == after.config
     assert not before.embeddings.pieces.weight.equal(after.embeddings.pieces.weight)
+    assert "step 0: loss" in run("pretrain", out, tmp_path / "further", *options)
 
 
 def test_a_text_file_that_is_not_there_is_named(tmp_path: Path) -> None:

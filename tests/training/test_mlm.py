@@ -163,6 +163,10 @@ def test_an_encoder_without_absolute_positions_is_refused() -> None:
         MaskedLM(encoder, MaskedLMHead(encoder.config))
 
 
+def test_windows_are_cut_to_what_the_encoder_can_read() -> None:
+    assert make_settings(windows=(128, 384)).fitting(200).windows == (128, 200)
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
