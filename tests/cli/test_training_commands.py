@@ -1,10 +1,8 @@
 """The way to the embedded model, at tiny size: vocabulary, upcycling, distillation."""
 
-import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head
@@ -12,7 +10,7 @@ from spacy_deberta.cli import app
 from spacy_deberta.errors import CheckpointError, DataError, TokenizerError
 from spacy_deberta.tokenizers import load_tokenizer
 from tests.conftest import TINY_TEXT
-from tests.training.test_upcycling import BERT, WEIGHTS, bert_tensors, old_tokenizer
+from tests.training.test_upcycling import write_bert
 
 
 def run(*arguments: object) -> str:
@@ -33,12 +31,7 @@ def text_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bert_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "bert"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(BERT))
-    save_file(bert_tensors(), folder / WEIGHTS)
-    old_tokenizer().save(str(folder / "tokenizer.json"))
-    return folder
+    return write_bert(tmp_path / "bert")
 
 
 def test_the_three_commands_make_a_checkpoint(

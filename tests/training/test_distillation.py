@@ -1,13 +1,11 @@
 """An upcycled encoder under a new vocabulary learns what it computed with the old one."""
 
-import json
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, save_encoder
@@ -22,7 +20,7 @@ from spacy_deberta.training.distillation import (
 from spacy_deberta.training.loop import RunSettings
 from spacy_deberta.training.upcycling import load_wordpiece, replace_vocabulary, upcycle_encoder
 from spacy_deberta.training.words import WordBatch, WordReader
-from tests.training.test_upcycling import BERT, WEIGHTS, bert_tensors, old_tokenizer
+from tests.training.test_upcycling import write_bert
 
 TEXTS = ["a river, the", "  older   a\nrivers  ", "Paris, Warsaw " * 40, "", "   "]
 WORDS = ["a", "river,", "the", "older", "a", "rivers"]
@@ -30,12 +28,7 @@ WORDS = ["a", "river,", "the", "older", "a", "rivers"]
 
 @pytest.fixture
 def bert_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "bert"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(BERT))
-    save_file(bert_tensors(), folder / WEIGHTS)
-    old_tokenizer().save(str(folder / "tokenizer.json"))
-    return folder
+    return write_bert(tmp_path / "bert")
 
 
 @pytest.fixture

@@ -97,11 +97,18 @@ def bert_forward(weights: dict[str, Tensor], ids: list[int]) -> Tensor:
     return rows
 
 
+def write_bert(folder: Path) -> Path:
+    """A BERT checkpoint with its WordPiece vocabulary."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(BERT))
+    save_file(bert_tensors(), folder / WEIGHTS)
+    old_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
 @pytest.fixture
 def bert_folder(tmp_path: Path) -> Path:
-    (tmp_path / "config.json").write_text(json.dumps(BERT))
-    save_file(bert_tensors(), tmp_path / WEIGHTS)
-    return tmp_path
+    return write_bert(tmp_path)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
