@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fix all gpu clean
+.PHONY: help install demo test check lint slow fix all gpu clean
 
 help:
 	@sed -n 's/^# \{0,1\}//; /^$$/q; p' Makefile
@@ -52,8 +52,10 @@ fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# with the tests that run longer than 5 s
-all: check
+all: check slow
+
+# the tests that run longer than 5 s
+slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu and not network and not reference and not shared"
 
 gpu: $(STAMP)
