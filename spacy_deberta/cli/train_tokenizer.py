@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+COUNTED_SHARE = 0.12  # of the lines; enough to rank the pieces of a vocabulary
+
 
 def train_tokenizer(
     texts: Annotated[
@@ -18,11 +20,27 @@ def train_tokenizer(
         float, typer.Option(help="share of the characters that get pieces of their own")
     ] = 0.9998,
     n_threads: Annotated[int, typer.Option(help="threads")] = 2,
+    wordpiece: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="keep the most frequent pieces of this uncased BERT instead of learning new ones",
+        ),
+    ] = None,
 ) -> None:
     """Train a SentencePiece unigram vocabulary with byte fallback."""
     from spacy_deberta.tokenizers import train_unigram
     from spacy_deberta.training.corpus import read_sentences
+    from spacy_deberta.training.distillation import sample_lines
+    from spacy_deberta.training.upcycling import load_wordpiece
+    from spacy_deberta.training.wordpiece import unigram_from_wordpiece
 
+    if wordpiece is not None:
+        lines = sample_lines(texts, COUNTED_SHARE, seed=0)
+        tokenizer = unigram_from_wordpiece(load_wordpiece(wordpiece), lines, n_pieces)
+        tokenizer.save(output)
+        print(f"{output}: {tokenizer.n_pieces} pieces of {wordpiece}")
+        return
     tokenizer = train_unigram(
         read_sentences(texts),
         n_pieces=n_pieces,

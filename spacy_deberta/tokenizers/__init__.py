@@ -6,6 +6,7 @@
 
     encoding.py   Pieces, and what happens to lone surrogates
     unigram.py    SentencePiece's unigram model with DeBERTa's special pieces
+    punctuation.py  texts cut at punctuation, where split_by_punct asks for it
     spans.py      the offsets: SentencePiece's normalized characters back to the caller's
     load.py       a model folder to a tokenizer: caps, checks, errors that name the file
     training.py   a new vocabulary in the same layout
@@ -27,7 +28,14 @@ Promises, for every text:
 
 from spacy_deberta.tokenizers.encoding import Pieces, SurrogateWarning
 from spacy_deberta.tokenizers.load import load_tokenizer
-from spacy_deberta.tokenizers.training import train_unigram
+from spacy_deberta.tokenizers.training import SENTENCEPIECE_LAYOUT, train_unigram
 from spacy_deberta.tokenizers.unigram import UnigramTokenizer
 
-__all__ = ["Pieces", "SurrogateWarning", "UnigramTokenizer", "load_tokenizer", "train_unigram"]
+__all__ = [
+    "SENTENCEPIECE_LAYOUT",
+    "Pieces",
+    "SurrogateWarning",
+    "UnigramTokenizer",
+    "load_tokenizer",
+    "train_unigram",
+]

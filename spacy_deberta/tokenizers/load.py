@@ -27,7 +27,8 @@ SPECIAL_KEYS = {
     "unk_token": UNK,
     "mask_token": MASK,
 }
-UNSUPPORTED = ("do_lower_case", "split_by_punct")  # true in no released DeBERTa v2 or v3
+UNSUPPORTED = "do_lower_case"  # true in no released DeBERTa v2 or v3
+SPLIT = "split_by_punct"  # the same, but true in the embedded model
 BYTE_BPE_FILES = ("bpe_encoder.bin", "vocab.json", "merges.txt")
 
 
@@ -45,7 +46,12 @@ def load_tokenizer(folder: Path) -> UnigramTokenizer:
     _check_settings(settings, folder / SETTINGS_FILE)
     added = _added_pieces(settings, _read_object(folder / ADDED_FILE), folder)
     model = _read_capped(path, MAX_MODEL_BYTES)
-    tokenizer = UnigramTokenizer(model, mask_id=added.pop(MASK, None), source=str(path))
+    tokenizer = UnigramTokenizer(
+        model,
+        mask_id=added.pop(MASK, None),
+        split_by_punct=settings.get(SPLIT, False),
+        source=str(path),
+    )
     for piece, number in added.items():
         if not 0 <= number < tokenizer.n_pieces or tokenizer.piece(number) != piece:
             raise TokenizerError(
@@ -79,13 +85,15 @@ def _find_model(folder: Path) -> Path:
 
 def _check_settings(settings: dict[str, Any], path: Path) -> None:
     """Refuse settings that change ids and that the tokenizer does not follow."""
-    for key in UNSUPPORTED:
-        value = settings.get(key, False)
-        if value is not False:
-            raise TokenizerError(
-                f"{path}: {key}={value!r} is not supported, expected false. Its pieces would "
-                "differ from those the checkpoint was trained with."
-            )
+    value = settings.get(UNSUPPORTED, False)
+    if value is not False:
+        raise TokenizerError(
+            f"{path}: {UNSUPPORTED}={value!r} is not supported, expected false. Its pieces would "
+            "differ from those the checkpoint was trained with."
+        )
+    value = settings.get(SPLIT, False)
+    if not isinstance(value, bool):
+        raise TokenizerError(f"{path}: {SPLIT}={value!r}, expected true or false.")
     for key, expected in SPECIAL_KEYS.items():
         value = settings.get(key, expected)
         content = value.get("content") if isinstance(value, dict) else value

@@ -61,11 +61,14 @@ def piece_shapes(pieces: Sequence[str], byte_pieces: Sequence[bool], unk_id: int
 
 
 def is_regular(text: str, normalized: str) -> bool:
-    """Tell whether normalization changed nothing but whitespace.
+    """Tell whether normalization changed nothing but whitespace and the case of letters.
 
     Then the words are where they were, and "▁" is all there is to trim.
     """
-    return normalized == SPACE + SPACE.join(text.split())
+    lowered = text.lower()  # never shorter: of the same length, it is so letter by letter
+    return normalized == SPACE + SPACE.join(text.split()) or (
+        len(lowered) == len(text) and normalized == SPACE + SPACE.join(lowered.split())
+    )
 
 
 def is_visible(text: str) -> Mask:

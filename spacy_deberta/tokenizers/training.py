@@ -9,7 +9,7 @@ import sentencepiece
 from spacy_deberta.errors import TokenizerError
 from spacy_deberta.tokenizers.unigram import CLS, PAD, SEP, UNK, UnigramTokenizer
 
-LAYOUT: dict[str, Any] = {
+SENTENCEPIECE_LAYOUT: dict[str, Any] = {
     "model_type": "unigram",
     "byte_fallback": True,
     "normalization_rule_name": "nmt_nfkc",
@@ -60,7 +60,7 @@ def train_unigram(
             input_sentence_size=max_texts,
             shuffle_input_sentence=max_texts > 0,
             num_threads=n_threads,
-            **LAYOUT,
+            **SENTENCEPIECE_LAYOUT,
         )
     except RuntimeError as error:
         raise TokenizerError(

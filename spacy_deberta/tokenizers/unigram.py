@@ -1,6 +1,7 @@
 """SentencePiece's unigram model with DeBERTa's special pieces (v2, v3, mDeBERTa, embedded)."""
 
 import json
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import sentencepiece
 
 from spacy_deberta.errors import TokenizerError
 from spacy_deberta.tokenizers.encoding import Pieces, replace_surrogates
+from spacy_deberta.tokenizers.punctuation import punctuation_runs
 from spacy_deberta.tokenizers.spans import (
     Ints,
     Spans,
@@ -29,7 +31,7 @@ PAD, CLS, SEP, UNK, MASK = "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"
 
 MAX_MODEL_BYTES = 64 * 2**20  # mDeBERTa's model, the largest released, has 4.3 MB
 MAX_PIECES = 4_000_000  # 16 times mDeBERTa's
-MASK_ID_BYTES = 4
+HEADER = struct.Struct("<I?")  # of the serialized tokenizer: number of [MASK], split_by_punct
 
 
 class UnigramTokenizer:
@@ -39,6 +41,8 @@ class UnigramTokenizer:
         model: the serialized SentencePiece model, the content of spm.model.
         mask_id: number of [MASK]; by default the first number after the model's own pieces (the
             model file does not contain [MASK]).
+        split_by_punct: make every punctuation character, and every run between two of them, a text
+            of its own for the model.
         source: what error messages call the model, usually its path.
 
     Raises:
@@ -46,9 +50,15 @@ class UnigramTokenizer:
     """
 
     def __init__(
-        self, model: bytes, *, mask_id: int | None = None, source: str = MODEL_FILE
+        self,
+        model: bytes,
+        *,
+        mask_id: int | None = None,
+        split_by_punct: bool = False,
+        source: str = MODEL_FILE,
     ) -> None:
         self._model = model
+        self._split_by_punct = split_by_punct
         self._processor = _read_model(model, source)
         self._n_model = self._processor.get_piece_size()
         numbers = list(range(self._n_model))
@@ -71,15 +81,23 @@ class UnigramTokenizer:
         Lone surrogates count as U+FFFD, with a SurrogateWarning. Typed special pieces are text.
         """
         texts = replace_surrogates(texts)
+        if not self._split_by_punct:
+            return _per_text(*self._encode_parts(texts))
+        runs = punctuation_runs(texts)
+        block, first = self._encode_parts(runs.texts)
+        block[1:] += np.repeat(runs.starts, np.diff(first))
+        return _per_text(block, first[runs.first])
+
+    def _encode_parts(self, texts: Sequence[str]) -> tuple[Ints, npt.NDArray[np.int64]]:
+        """Ids, starts and ends of all pieces, (3, N); number of each text's first piece, and N."""
         # One by one: SentencePiece starts a thread for every call with a list (50 us).
         id_lists: list[list[int]] = [self._processor.encode(text) for text in texts]
         first = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(ids) for ids in id_lists], out=first[1:])
-        # One block per text in the end: a kept result keeps no other text's arrays alive.
         block = np.empty((3, first[-1]), dtype=np.int32)
         block[0] = np.fromiter(chain.from_iterable(id_lists), dtype=np.int32, count=first[-1])
         self._fill_spans(block, first, texts)
-        return [Pieces(*block[:, a:b].copy()) for a, b in pairwise(first.tolist())]
+        return block, first
 
     def _fill_spans(
         self, block: npt.NDArray[np.int32], first: npt.NDArray[np.int64], texts: Sequence[str]
@@ -163,7 +181,7 @@ class UnigramTokenizer:
             "tokenizer_class": "DebertaV2Tokenizer",
             "vocab_type": "spm",
             "do_lower_case": False,
-            "split_by_punct": False,
+            "split_by_punct": self._split_by_punct,
             "pad_token": PAD,
             "cls_token": CLS,
             "sep_token": SEP,
@@ -174,17 +192,31 @@ class UnigramTokenizer:
         (folder / ADDED_FILE).write_text(json.dumps({MASK: self.mask_id}), encoding="utf-8")
 
     def to_bytes(self) -> bytes:
-        """Serialize the tokenizer: the number of [MASK], then the model file's content."""
-        return self.mask_id.to_bytes(MASK_ID_BYTES, "little") + self._model
+        """Serialize the tokenizer: [MASK]'s number, split_by_punct, the model file's content."""
+        return HEADER.pack(self.mask_id, self._split_by_punct) + self._model
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Rebuild a tokenizer from `to_bytes`."""
-        mask_id = int.from_bytes(data[:MASK_ID_BYTES], "little")
-        return cls(data[MASK_ID_BYTES:], mask_id=mask_id, source="the tokenizer's bytes")
+        if len(data) < HEADER.size:
+            raise TokenizerError(
+                f"the tokenizer's bytes: {len(data)}, expected {HEADER.size} more."
+            )
+        mask_id, split_by_punct = HEADER.unpack_from(data)
+        return cls(
+            data[HEADER.size :],
+            mask_id=mask_id,
+            split_by_punct=split_by_punct,
+            source="the tokenizer's bytes",
+        )
 
     def __reduce__(self) -> tuple[Callable[[bytes], Self], tuple[bytes]]:
         return type(self).from_bytes, (self.to_bytes(),)
+
+
+def _per_text(block: Ints, first: npt.NDArray[np.int64]) -> list[Pieces]:
+    """One copy per text: a kept result keeps no other text's arrays alive."""
+    return [Pieces(*block[:, a:b].copy()) for a, b in pairwise(first.tolist())]
 
 
 def _read_model(model: bytes, source: str) -> sentencepiece.SentencePieceProcessor:

@@ -114,7 +114,7 @@ def replace_vocabulary(
 
     A new row is the mean of the old rows of its text: a piece that begins a word as the old
     tokenizer cuts that word, any other as it cuts the rest of a word ("##..."). Special pieces keep
-    their rows.
+    their rows; what has no old rows, bytes for example, starts as [UNK].
 
     Args:
         encoder: with the old vocabulary.
@@ -126,7 +126,7 @@ def replace_vocabulary(
     """
     rows = encoder.embeddings.pieces.weight.detach()
     size = -(-new.n_pieces // ROW_MULTIPLE) * ROW_MULTIPLE
-    table = rows.mean(0).repeat(size, 1)
+    table = rows[_special_id(old, "[UNK]")].repeat(size, 1)
     specials = {
         new.pad_id: "[PAD]",
         new.cls_id: "[CLS]",
@@ -210,6 +210,9 @@ def _old_ids(piece: str, old: Tokenizer) -> Sequence[int]:
         return []
     if piece.startswith("\u2581"):
         return _known(old.encode(text, add_special_tokens=False).ids, old)
+    exact = old.token_to_id("##" + text)
+    if exact is not None:
+        return [exact]
     # "a" begins a word of its own; what the old tokenizer adds after it continues that word
     start = len(old.encode("a", add_special_tokens=False).ids)
     continued = old.encode("a" + text, add_special_tokens=False)

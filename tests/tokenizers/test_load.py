@@ -96,7 +96,7 @@ def _write(name: str, content: str) -> Callable[[Path], None]:
         ),
         (
             _write("tokenizer_config.json", '{"split_by_punct": "yes"}'),
-            r"tokenizer_config.json: split_by_punct='yes' is not supported, expected false",
+            r"tokenizer_config.json: split_by_punct='yes', expected true or false",
         ),
         (
             _write("tokenizer_config.json", '{"mask_token": "<mask>"}'),

@@ -43,7 +43,7 @@ TEXTS = st.text(ALPHABET, max_size=40)
 
 
 def processor_of(tokenizer: UnigramTokenizer) -> sentencepiece.SentencePieceProcessor:
-    return sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes()[4:])
+    return sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes()[5:])
 
 
 def covered_by_loop(processor: sentencepiece.SentencePieceProcessor, text: str) -> list[list[int]]:
