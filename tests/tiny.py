@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_deberta.checkpoints import save_encoder
-from spacy_deberta.config import DebertaConfig
+from spacy_deberta.config import DebertaConfig, DebertaV2Config
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.tokenizers import UnigramTokenizer
 
@@ -45,7 +45,6 @@ def tiny_config(**changes: Any) -> DebertaConfig:
     settings: dict[str, Any] = {
         "vocab_size": 512,
         "hidden_size": 16,
-        "embedding_size": 16,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 24,
@@ -54,10 +53,29 @@ def tiny_config(**changes: Any) -> DebertaConfig:
         "max_position_embeddings": 64,
         "max_relative_positions": 64,
         "position_buckets": 8,
-        "position_terms": ("c2p", "p2c"),
+        "pos_att_type": ("c2p", "p2c"),
         "relative_attention": True,
-        "share_position_projections": True,
-        "position_norm": True,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "initializer_range": 0.1,
+    }
+    return DebertaV2Config(**{**settings, **changes})
+
+
+def tiny_v1_config(**changes: Any) -> DebertaConfig:
+    """The same size in the layout of the first version."""
+    settings: dict[str, Any] = {
+        "vocab_size": 512,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "max_position_embeddings": 64,
+        "pos_att_type": ("c2p", "p2c"),
+        "relative_attention": True,
         "position_biased_input": False,
         "initializer_range": 0.1,
     }

@@ -7,12 +7,23 @@ Read in this order:
     fast/           the same formula, fast                             compared with it in tests
     paths.py        the table of those paths
     packing.py      a batch: real pieces plus lengths, no padded rectangle
-    embeddings.py, table.py, attention.py, layer.py -> encoder.py      the modules
+    inputs.py      what may be given beside piece ids
+    embeddings.py, table.py, attention.py, layer.py, convolution.py -> encoder.py      the modules
     pooling.py      rows of tokens from rows of pieces
 """
 
-from spacy_deberta.encoder.encoder import DebertaEncoder, EncoderOutput
+from spacy_deberta.encoder.encoder import DebertaEncoder, EncoderOutput, RectangleOutput
+from spacy_deberta.encoder.inputs import EncoderInputs
 from spacy_deberta.encoder.paths import PATHS
 from spacy_deberta.encoder.pooling import POOLINGS, check_pooling, pool_rows
 
-__all__ = ["PATHS", "POOLINGS", "DebertaEncoder", "EncoderOutput", "check_pooling", "pool_rows"]
+__all__ = [
+    "PATHS",
+    "POOLINGS",
+    "DebertaEncoder",
+    "EncoderInputs",
+    "EncoderOutput",
+    "RectangleOutput",
+    "check_pooling",
+    "pool_rows",
+]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.inputs import EncoderInputs
 from spacy_deberta.encoder.linear import Linear
 
 
 class Embeddings(nn.Module):
-    """Piece rows, plus absolute position rows where the config biases the input, normed.
+    """Piece rows, plus rows of absolute positions and of segments where configured, normed.
 
-    Token types are accepted by other implementations and, with the released configurations
-    (type_vocab_size 0), have no row; with types, every piece here is of type 0.
+    With the released configurations segments have no rows; where they do, a piece is of type 0
+    unless its type is given.
     """
 
     def __init__(self, config: DebertaConfig) -> None:
@@ -33,19 +36,24 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, pieces: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, pieces: Tensor | None, inputs: EncoderInputs) -> Tensor:
         """Rows of real pieces.
 
         Args:
-            pieces: (N,) ids.
-            positions: (N,) place of each piece in its sequence.
+            pieces: (...) ids; None where the inputs hold embeddings.
+            inputs: of the same leading shape; its positions must be there where they have rows.
 
         Returns:
-            (N, hidden_size).
+            (..., hidden_size), zeros in holes.
         """
-        rows = self.pieces(pieces)
+        rows = cast(Tensor, inputs.embeddings) if pieces is None else self.pieces(pieces)
         if self.positions is not None:
-            rows = rows + self.positions(positions)
+            rows = rows + self.positions(inputs.positions)
         if self.types is not None:
-            rows = rows + self.types.weight[0]
-        return self.dropout(self.norm(self.projection(rows)))
+            rows = rows + (
+                self.types.weight[0] if inputs.types is None else self.types(inputs.types)
+            )
+        rows = self.norm(self.projection(rows))
+        if inputs.holes is not None:
+            rows = rows.masked_fill(inputs.holes[..., None], 0.0)
+        return self.dropout(rows)

@@ -50,9 +50,28 @@ class DebertaLayer(nn.Module):
         self.output = Residual(config.intermediate_size, config)
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
 
-    def forward(self, hidden: Tensor, table: TableRows | None, packing: Packing) -> Tensor:
-        """(N, hidden_size) to (N, hidden_size)."""
-        context = self.attention(hidden, table, packing)
-        attended = self.attention_output(context, hidden)
+    def forward(
+        self,
+        hidden: Tensor,
+        table: TableRows | None,
+        packing: Packing,
+        *,
+        probabilities: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(N, hidden_size) to (N, hidden_size); the rest as in `DisentangledAttention.forward`."""
+        context, weights = self.attention(hidden, table, packing, probabilities=probabilities)
+        return self.finish(context, hidden), weights
+
+    def finish(self, context: Tensor, residual: Tensor) -> Tensor:
+        """What follows attention, row by row.
+
+        Args:
+            context: (..., hidden_size) of the attention.
+            residual: (..., hidden_size) rows that the queries were made of.
+
+        Returns:
+            (..., hidden_size).
+        """
+        attended = self.attention_output(context, residual)
         inner: Tensor = self.activation(self.intermediate(attended))
         return self.output(inner, attended)

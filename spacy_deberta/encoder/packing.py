@@ -8,7 +8,7 @@ group of mixed lengths is padded by a bounded share.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ class Packing:
         n_spare: P - N.
         longest: longest sequence, 0 without any.
         groups: ranges of packed rows, in order.
+        sequences: the caller's number of each packed sequence.
     """
 
     order: Tensor
@@ -76,6 +77,55 @@ class Packing:
     n_spare: int
     longest: int
     groups: tuple[Group, ...]
+    sequences: tuple[int, ...]
+
+    def with_holes(self, holes: Tensor) -> Packing:
+        """The same without attention to some rows.
+
+        Args:
+            holes: (P,) bool by packed row, true = no piece attends to it.
+        """
+        kept = ~holes
+        groups = (replace(group, keep=some_kept(group.spread(kept))) for group in self.groups)
+        return replace(self, groups=tuple(groups))
+
+    def restored(self, rows: Tensor, holes: Tensor | None) -> Tensor:
+        """(P, W) packed rows to (N, W) in the caller's order, zeros in holes (N,)."""
+        mine = rows[self.inverse]
+        return mine if holes is None else mine.masked_fill(holes[:, None], 0.0)
+
+    def squares(
+        self, rectangles: Sequence[Tensor], lengths: Sequence[int], holes: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Attention probabilities by sequence.
+
+        Args:
+            rectangles: (B, H, L, L) of each group.
+            lengths: pieces of each sequence in the caller's order.
+            holes: (N,) bool in the caller's order.
+
+        Returns:
+            (H, L, L) of each sequence in the caller's order, zeros in the rows of holes.
+        """
+        sizes = [int(length) for length in lengths]
+        padded = (square for rectangle in rectangles for square in rectangle)
+        found = {
+            number: square[:, : sizes[number], : sizes[number]]
+            for number, square in zip(self.sequences, padded, strict=True)
+        }
+        ordered = tuple(found[number] for number in range(len(sizes)))
+        if holes is None:
+            return ordered
+        blank = holes.split(sizes)
+        return tuple(
+            square.masked_fill(hole[:, None], 0.0)
+            for square, hole in zip(ordered, blank, strict=True)
+        )
+
+
+def some_kept(keep: Tensor) -> Tensor:
+    """(B, L) bool with all slots of a sequence kept where none is: softmax over none is NaN."""
+    return keep | ~keep.any(-1, keepdim=True)
 
 
 def pack(lengths: Sequence[int], n_rows: int, device: torch.device) -> Packing:
@@ -106,7 +156,24 @@ def pack(lengths: Sequence[int], n_rows: int, device: torch.device) -> Packing:
         n_spare=n_spare,
         longest=int(sorted_sizes[-1]) if len(sizes) else 0,
         groups=tuple(_groups(sorted_sizes, device)),
+        sequences=tuple(by_length.tolist()),
     )
+
+
+def pack_rectangle(keep: Tensor) -> Packing:
+    """One group of all B * L slots in the caller's order, filled or not.
+
+    Nothing here looks at a size's value or at the mask's content, so that a program traced with one
+    rectangle holds for all.
+
+    Args:
+        keep: (B, L) bool, true = a real piece.
+    """
+    count, length = keep.shape
+    order = torch.arange(count * length, device=keep.device)
+    group = Group(0, count * length, count, length, None, some_kept(keep))
+    places = torch.arange(length, device=keep.device).expand(count, -1).flatten()
+    return Packing(order, order, places, 0, length, (group,), ())
 
 
 def round_rows(n_rows: int) -> int:

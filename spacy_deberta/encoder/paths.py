@@ -27,14 +27,23 @@ class AttentionPath(Protocol):
 PATHS: dict[str, AttentionPath] = {"plain": attend_plain, "skew": attend_skew}
 
 
-def choose_path(asked: str) -> AttentionPath:
+def choose_path(asked: str, *, needs_probabilities: bool = False) -> AttentionPath:
     """The path of that name; "auto" picks the fastest that can run.
 
+    Args:
+        asked: a name in PATHS, or "auto".
+        needs_probabilities: of all paths, only the plain one forms the attention probabilities.
+
     Raises:
-        PathError: the name stands for no path.
+        PathError: the name stands for no path, or for one that cannot do what is needed.
     """
     if asked == "auto":
-        return attend_skew
+        return attend_plain if needs_probabilities else attend_skew
     if asked not in PATHS:
         raise PathError(f"attention={asked!r} is unknown; supported: auto, {', '.join(PATHS)}.")
+    if needs_probabilities and PATHS[asked] is not attend_plain:
+        raise PathError(
+            f"attention={asked!r} forms no attention probabilities. Use attention='auto' or "
+            "'plain' where they are asked for."
+        )
     return PATHS[asked]

@@ -48,6 +48,15 @@ def table_index(distance: Int64, *, buckets: int | None, max_distance: int) -> I
     return np.clip(bucket + half, 0, 2 * half - 1)
 
 
+def clipped_rows(*, buckets: int | None, max_distance: int) -> Int64:
+    """Rows of every distance that has a row of its own, ascending from -max_distance.
+
+    Returns:
+        (2 * max_distance + 1,); all distances beyond either end read the row there.
+    """
+    return distance_rows(max_distance + 1, buckets=buckets, max_distance=max_distance)
+
+
 def distance_rows(length: int, *, buckets: int | None, max_distance: int) -> Int64:
     """Rows for all distances of sequences up to `length`, ascending from -(length - 1).
 

@@ -5,7 +5,7 @@ Letters: B batch, H heads, L length, D head width, R rows of the position table 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,17 +20,28 @@ class Relative:
         keys: (H, R, D) rows through the key side for content-to-position; None without c2p.
         queries: (H, R, D) rows through the query side for position-to-content; None without p2c.
         rows: (2 * L - 1,) row of each distance, ascending from -(L - 1), for the longest L.
+        places: (B, Q) place of every query among the keys of its sequence; None = query i stands
+            at key i. Other places than that are for the plain path alone.
     """
 
     keys: Tensor | None
     queries: Tensor | None
     rows: Tensor
+    places: Tensor | None = None
 
     def index(self, length: int) -> Tensor:
-        """(length, length) table row of every query i and key j, by the distance i - j."""
+        """Table row of every query and key, by the distance between their places.
+
+        Args:
+            length: number of keys, K.
+
+        Returns:
+            (K, K), or (B, 1, Q, K) with places of their own.
+        """
         longest = (self.rows.shape[0] + 1) // 2
-        place = torch.arange(length, device=self.rows.device)
-        return self.rows[place[:, None] - place[None, :] + longest - 1]
+        key = torch.arange(length, device=self.rows.device)
+        query = key if self.places is None else self.places[:, None]
+        return self.rows[query[..., None] - key + longest - 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +76,7 @@ def relative_bias(query: Tensor, key: Tensor, relative: Relative) -> Tensor:
     from key to query; the released code, and so the released weights, use the distance from query
     to key for both terms (microsoft/DeBERTa, disentangled_attention.py). We follow the weights.
     """
-    index = relative.index(query.shape[-2]).expand(*query.shape[:2], -1, -1)
+    index = relative.index(key.shape[-2]).expand(*query.shape[:2], -1, -1)
     bias = query.new_zeros(())
     if relative.keys is not None:
         c2p = query @ relative.keys.transpose(-1, -2)  # (B, H, L, R): by query and table row
@@ -76,23 +87,20 @@ def relative_bias(query: Tensor, key: Tensor, relative: Relative) -> Tensor:
     return bias
 
 
-def attend_plain(
-    heads: Heads, relative: Relative | None, *, scale: float, dropout: float
-) -> Tensor:
-    """Disentangled attention: softmax(scale * (q.k + c2p + p2c)) v over the real keys.
+def attention_probabilities(heads: Heads, relative: Relative | None, *, scale: float) -> Tensor:
+    """softmax(scale * (q.k + c2p + p2c)) over the real keys.
 
     Every product is scaled before it is formed, so that half precision overflows only when the
     scaled score itself would.
 
     Args:
-        heads: queries, keys, values and the mask of real keys. Rows of padded queries are
-            finite and mean nothing.
+        heads: queries, keys and the mask of real keys. Rows of padded queries are finite and mean
+            nothing.
         relative: the position terms; None without relative attention.
         scale: factor on all three terms alike.
-        dropout: share of the attention probabilities to drop.
 
     Returns:
-        (B, H, L, D) context.
+        (B, H, L, L): by query and key; 0 for padded keys.
     """
     query = heads.query * scale
     scores = query @ heads.key.transpose(-1, -2)
@@ -100,11 +108,28 @@ def attend_plain(
         scores = scores + relative_bias(query, heads.key, scaled_queries(relative, scale))
     if heads.keep is not None:
         scores = scores.masked_fill(~heads.keep[:, None, None, :], float("-inf"))
-    probabilities = F.dropout(scores.softmax(-1), dropout)
-    return probabilities @ heads.value
+    return scores.softmax(-1)
+
+
+def attend_plain(
+    heads: Heads, relative: Relative | None, *, scale: float, dropout: float
+) -> Tensor:
+    """Disentangled attention: the probabilities' mean of the values.
+
+    Args:
+        heads: queries, keys, values and the mask of real keys.
+        relative: the position terms; None without relative attention.
+        scale: factor on all three terms of a score alike.
+        dropout: share of the attention probabilities to drop.
+
+    Returns:
+        (B, H, L, D) context.
+    """
+    probabilities = attention_probabilities(heads, relative, scale=scale)
+    return F.dropout(probabilities, dropout) @ heads.value
 
 
 def scaled_queries(relative: Relative, scale: float) -> Relative:
     """The same table with its query side scaled, for the term that holds no content query."""
     queries = None if relative.queries is None else relative.queries * scale
-    return Relative(keys=relative.keys, queries=queries, rows=relative.rows)
+    return replace(relative, queries=queries)

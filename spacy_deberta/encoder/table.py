@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder.packing import round_rows
-from spacy_deberta.encoder.positions import distance_rows
+from spacy_deberta.encoder.positions import clipped_rows, distance_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +26,36 @@ class TableRows:
 
 
 class PositionTable(nn.Module):
-    """Embedding rows of distances, normed where the config says so."""
+    """Embedding rows of distances, normed where the config says so.
+
+    The buffer `row_of` is made from numpy: on torch's meta device, where modules are built before
+    their weights are there, anything else would have no content.
+    """
+
+    row_of: Tensor
 
     def __init__(self, config: DebertaConfig) -> None:
         super().__init__()
         self.rows = nn.Embedding(config.table_rows, config.hidden_size)
         self.norm = (
             nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-            if config.position_norm
+            if config.norm_rel_ebd == "layer_norm"
             else nn.Identity()
         )
-        self.buckets = config.position_buckets
+        self.buckets = config.position_buckets if config.position_buckets > 0 else None
         self.max_distance = config.max_relative_positions
+        row_of = clipped_rows(buckets=self.buckets, max_distance=self.max_distance)
+        self.register_buffer("row_of", torch.from_numpy(row_of), persistent=False)
+
+    def every_row(self, length: int) -> TableRows:
+        """The whole table, for sequences of one length.
+
+        Nothing here looks at the length's value: a program traced at one length holds for all.
+        """
+        distance = torch.arange(1 - length, length, device=self.row_of.device)
+        far = self.max_distance
+        index = self.row_of[distance.clamp(-far, far) + far]
+        return TableRows(self.norm(self.rows.weight), index)
 
     def forward(self, length: int) -> TableRows:
         """The rows that sequences of up to `length` pieces can reach, and few others."""

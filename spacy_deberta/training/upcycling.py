@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from spacy_deberta.checkpoints.accounting import fill_module
-from spacy_deberta.checkpoints.files import CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights
+from spacy_deberta.checkpoints.files import CONFIG_FILE, read_config, read_tensors
 from spacy_deberta.checkpoints.names import inverted, rename
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder import DebertaEncoder
@@ -73,9 +73,10 @@ def upcycle_encoder(folder: Path) -> DebertaEncoder:
         found = bert.get("model_type")
         raise CheckpointError(f"{folder}: model_type={found!r} is not supported; expected 'bert'.")
     config = DebertaConfig.from_dict(_deberta_config(bert), str(folder / CONFIG_FILE))
-    file = str(folder / WEIGHTS_FILE)
+    weights = read_tensors(folder)
+    file = weights.file
     found, misplaced = {}, []
-    for name, tensor in sorted(_one_segment(read_weights(folder), file).items()):
+    for name, tensor in sorted(_one_segment(weights.tensors, file).items()):
         ours = rename(name, BERT_NAMES)
         if ours is not None:
             found[ours] = _scaled(ours, tensor)

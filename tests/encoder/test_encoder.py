@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spacy_deberta.encoder import PATHS, DebertaEncoder
+from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder import PATHS, DebertaEncoder, EncoderInputs
 from spacy_deberta.errors import AlignmentError, ConfigError, PathError
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_v1_config
 
 TOLERANCE = 1e-5
 
@@ -110,7 +111,7 @@ def test_hidden_states_are_the_embeddings_and_every_layer() -> None:
     output = ENCODER(pieces, lengths, hidden_states=True)
     assert len(output.hidden_states) == 3
     assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
-    embedded = ENCODER.embeddings(pieces, torch.zeros_like(pieces))
+    embedded = ENCODER.embeddings(pieces, EncoderInputs())
     torch.testing.assert_close(output.hidden_states[0], embedded)
     short = DebertaEncoder(tiny_config(vocab_size=40, num_hidden_layers=1)).eval()
     short.load_state_dict({k: v for k, v in ENCODER.state_dict().items() if "layers.1." not in k})
@@ -172,7 +173,7 @@ def test_unknown_attention_is_refused_at_building() -> None:
 def test_every_parameter_gets_a_gradient(biased: bool) -> None:
     encoder = make_encoder(
         position_biased_input=biased,
-        share_position_projections=False,
+        share_att_key=False,
         embedding_size=8,
         type_vocab_size=2,
     )
@@ -187,3 +188,127 @@ def test_copies_compute_the_same() -> None:
     expected = torch.cat(encode(ENCODER, batch))
     for other in (copy.deepcopy(ENCODER), pickle.loads(pickle.dumps(ENCODER))):
         assert torch.equal(torch.cat(encode(other, batch)), expected)
+
+
+def test_attentions_are_those_of_each_sequence_in_the_callers_order() -> None:
+    batch = make_batch([3, 7, 2])
+    pieces, lengths = torch.cat(batch), [3, 7, 2]
+    assert ENCODER(pieces, lengths).attentions is None
+    output = ENCODER(pieces, lengths, attentions=True)
+    torch.testing.assert_close(
+        output.last_hidden_state, torch.cat(encode(ENCODER, batch)), atol=TOLERANCE, rtol=0
+    )
+    assert [[tuple(square.shape) for square in layer] for layer in output.attentions] == [
+        [(2, 3, 3), (2, 7, 7), (2, 2, 2)]
+    ] * 2
+    for number, sequence in enumerate(batch):
+        alone = ENCODER(sequence, [len(sequence)], attentions=True)
+        for layer, square in zip(output.attentions, alone.attentions, strict=True):
+            torch.testing.assert_close(layer[number], square[0], atol=TOLERANCE, rtol=0)
+            torch.testing.assert_close(square[0].sum(-1), torch.ones(2, len(sequence)))
+
+
+def test_attentions_in_training_are_those_before_dropout() -> None:
+    encoder = make_encoder(attention_probs_dropout_prob=0.5).train()
+    (pieces,) = make_batch([6])
+    output = encoder(pieces, [6], attentions=True)
+    torch.testing.assert_close(output.attentions[0][0].sum(-1), torch.ones(2, 6))
+    again = encoder(pieces, [6], attentions=True)
+    assert not torch.equal(output.last_hidden_state, again.last_hidden_state)
+
+
+def test_attentions_of_a_path_that_has_none_are_refused() -> None:
+    pieces = torch.ones(3, dtype=torch.int64)
+    assert make_encoder("plain")(pieces, [3], attentions=True).attentions is not None
+    with pytest.raises(PathError, match=r"^attention='skew' forms no attention probabilities\."):
+        make_encoder("skew")(pieces, [3], attentions=True)
+
+
+@pytest.mark.parametrize("kernel", [0, 3], ids=["attention", "convolution"])
+def test_gradient_checkpointing_changes_no_gradient(kernel: int) -> None:
+    """Nor, with the same seed, what dropout drops; it computes every layer twice."""
+    encoder = make_encoder(
+        hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3, conv_kernel_size=kernel
+    ).train()
+    pieces, lengths = torch.cat(make_batch([6, 4, 6])), [6, 4, 6]
+    calls: list[object] = []
+    for layer in encoder.layers:
+        layer.register_forward_pre_hook(lambda *call: calls.append(call))
+    found = []
+    for switch in (False, True):
+        encoder.gradient_checkpointing = switch
+        encoder.zero_grad()
+        calls.clear()
+        torch.manual_seed(9)
+        output = encoder(pieces, lengths, hidden_states=True)
+        output.last_hidden_state.square().sum().backward()
+        gradients = {name: p.grad.clone() for name, p in encoder.named_parameters()}
+        found.append((list(output.hidden_states), gradients))
+        assert len(calls) == (4 if switch else 2)
+    torch.testing.assert_close(found[1], found[0])
+    calls.clear()
+    encoder.eval()(pieces, lengths).last_hidden_state.sum().backward()
+    assert len(calls) == 2
+
+
+def test_a_grown_vocabulary_keeps_its_rows() -> None:
+    encoder = make_encoder(initializer_range=0.05, pad_token_id=1)
+    before, expected = encoder.embeddings.pieces.weight.clone(), encode(encoder, make_batch([5]))
+    encoder.resize_pieces(4000)
+    table = encoder.embeddings.pieces
+    assert (encoder.config.vocab_size, table.num_embeddings, table.padding_idx) == (4000, 4000, 1)
+    assert torch.equal(table.weight[:40], before)
+    assert not table.weight[1].any()
+    assert table.weight[40:].std().item() == pytest.approx(0.05, rel=0.05)
+    assert table.weight.requires_grad
+    assert torch.equal(encode(encoder, make_batch([5]))[0], expected[0])
+    encode(encoder, [torch.tensor([3999])])[0].sum().backward()
+    assert table.weight.grad[3999].any()
+
+
+def test_a_cut_vocabulary_keeps_its_first_rows_and_its_padding_piece() -> None:
+    encoder = make_encoder(pad_token_id=10).half().requires_grad_(False)
+    before = encoder.embeddings.pieces.weight.clone()
+    encoder.resize_pieces(11)
+    assert torch.equal(encoder.embeddings.pieces.weight, before[:11])
+    assert not encoder.embeddings.pieces.weight.requires_grad
+    with pytest.raises(ConfigError, match="pad_token_id=10 is not supported; expected below"):
+        encoder.resize_pieces(10)
+    assert encoder.config.vocab_size == encoder.embeddings.pieces.num_embeddings == 11
+
+
+@pytest.mark.parametrize("version", [tiny_config, tiny_v1_config], ids=["v2", "v1"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_scores_whose_unscaled_products_overflow_stay_finite(
+    path: str, dtype: torch.dtype, version: Callable[..., DebertaConfig]
+) -> None:
+    """`transformers` gives NaN here in its second version: products of 1e5, scores of 2e4."""
+    torch.manual_seed(0)
+    config = version(vocab_size=40, hidden_size=64, num_attention_heads=1, num_hidden_layers=1)
+    encoder = DebertaEncoder(config, path)
+    attention = encoder.layers[0].attention
+    with torch.no_grad():
+        encoder.table.rows.weight.fill_(0.625)
+        encoder.embeddings.norm.weight.zero_()
+        encoder.embeddings.norm.bias.fill_(0.625)
+        if encoder.config.norm_rel_ebd == "layer_norm":
+            encoder.table.norm.weight.zero_()
+            encoder.table.norm.bias.fill_(0.625)
+        for name, parameter in attention.named_parameters():
+            parameter.fill_(0.0 if "bias" in name or "value" in name else 1.0)
+    query = attention.query(torch.full((1, 64), 0.625))
+    assert (query @ query.T).item() > torch.finfo(torch.float16).max
+    output = encoder.to(dtype)(torch.arange(1, 8), [4, 3]).last_hidden_state
+    assert output.isfinite().all()
+    output.float().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("version", [tiny_config, tiny_v1_config], ids=["v2", "v1"])
+def test_only_the_second_version_has_a_bias_on_keys(version: Callable[..., DebertaConfig]) -> None:
+    config = version(share_att_key=False)
+    names = {name for name, _ in DebertaEncoder(config).layers[0].attention.named_parameters()}
+    with_bias = {name.removesuffix(".bias") for name in names if name.endswith("bias")}
+    expected = {"query", "value", "position_query"}
+    assert with_bias == (expected | {"key", "position_key"} if config.key_bias else expected)

@@ -182,6 +182,14 @@ def test_auto_is_a_path_and_names_pick_themselves() -> None:
     assert all(choose_path(name) is path for name, path in PATHS.items())
 
 
+def test_probabilities_are_formed_by_the_plain_path_alone() -> None:
+    assert choose_path("auto", needs_probabilities=True) is PATHS["plain"]
+    assert choose_path("plain", needs_probabilities=True) is PATHS["plain"]
+    message = "^attention='skew' forms no attention probabilities. Use attention='auto' or 'plain'"
+    with pytest.raises(PathError, match=message):
+        choose_path("skew", needs_probabilities=True)
+
+
 def test_unknown_path_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PathError, match=r"^attention='flash' is unknown; supported: auto, plain, "):
         choose_path("flash")

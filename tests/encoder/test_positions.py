@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from spacy_deberta.encoder.positions import distance_rows, log_bucket, table_index
+from spacy_deberta.encoder.positions import clipped_rows, distance_rows, log_bucket, table_index
 from tests import oracle
 
 
@@ -86,3 +86,16 @@ def test_rows_equal_the_oracle(shape: tuple[int, int], distance: int, logarithmi
     half = buckets if logarithmic else None
     found = table_index(np.asarray([distance]), buckets=half, max_distance=max_distance)
     assert found[0] == oracle.table_row(distance, buckets=half, max_distance=max_distance)
+
+
+@given(SHAPES, st.integers(-3000, 3000), st.booleans())
+def test_distances_beyond_the_clipped_rows_read_the_rows_at_their_ends(
+    shape: tuple[int, int], distance: int, logarithmic: bool
+) -> None:
+    buckets, max_distance = shape
+    assume(max_distance - 1 > buckets // 2)
+    half = buckets if logarithmic else None
+    rows = clipped_rows(buckets=half, max_distance=max_distance)
+    assert len(rows) == 2 * max_distance + 1
+    found = rows[min(max(distance, -max_distance), max_distance) + max_distance]
+    assert found == oracle.table_row(distance, buckets=half, max_distance=max_distance)
