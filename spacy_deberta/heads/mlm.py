@@ -1,4 +1,4 @@
-"""The masked-language-model head: hidden rows to logits over the vocabulary."""
+"""Masked-language-model heads: hidden rows to logits over the vocabulary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder.layer import ACTIVATION_FUNCTIONS
-from spacy_deberta.encoder.linear import Linear, linear
+from spacy_deberta.encoder.linear import linear
+from spacy_deberta.heads.dense import new_linear
+from spacy_deberta.heads.losses import cross_entropy
 
 
 class MaskedLMHead(nn.Module):
@@ -20,22 +22,37 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: DebertaConfig) -> None:
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.embedding_size)
+        self.dense = new_linear(config.hidden_size, config.embedding_size, config)
         self.norm = nn.LayerNorm(config.embedding_size, config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
-        nn.init.normal_(self.dense.weight, std=config.initializer_range)
-        nn.init.zeros_(self.dense.bias)
 
     def forward(self, hidden: Tensor, piece_table: Tensor) -> Tensor:
         """Logits of each row.
 
         Args:
-            hidden: (N, hidden_size) rows to predict.
+            hidden: (..., hidden_size) rows to predict.
             piece_table: (vocab_size, embedding_size), the encoder's piece embeddings.
 
         Returns:
-            (N, vocab_size).
+            (..., vocab_size).
         """
         rows = self.norm(self.activation(self.dense(hidden)))
         return linear(rows, piece_table, self.bias)
+
+
+class LegacyMaskedLMHead(MaskedLMHead):
+    """The same computation, trained by `transformers` under names of its own (cls.predictions).
+
+    It reads the last layer always. None of Microsoft's files holds it.
+    """
+
+
+def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy over the pieces to predict.
+
+    Args:
+        logits: (..., vocab_size).
+        labels: (...) ids; negative = not to predict.
+    """
+    return cross_entropy(logits, labels)
