@@ -5,7 +5,7 @@
     ├── CheckpointError   a model folder: file, tensor, shape found and expected
     ├── TokenizerError    a tokenizer file or text that cannot be tokenized
     ├── AlignmentError    windows, strides and character offsets that do not fit together
-    ├── DataError         training data: file, line, found, expected
+    ├── DataError         training data: file, line, found, expected; tensors given to a model
     ├── PathError         an attention path asked for by name that cannot run here
     └── PipelineError     components that cannot work together (listeners, upstream names)
 
@@ -34,7 +34,7 @@ class AlignmentError(DebertaError):
 
 
 class DataError(DebertaError):
-    """A data file has a line that cannot be read."""
+    """A data file has a line that cannot be read, or a model an argument that does not fit."""
 
 
 class PathError(DebertaError):

@@ -5,24 +5,65 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from spacy_deberta.checkpoints.h5_file import read_h5, write_h5_file
+from spacy_deberta.checkpoints.json_file import read_object
+from spacy_deberta.checkpoints.pickle_file import read_pickle
+from spacy_deberta.checkpoints.safetensors_file import read_safetensors, write_safetensors
+from spacy_deberta.checkpoints.shards import member, read_shards
 from spacy_deberta.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
+MICROSOFT_CONFIG_FILE = "model_config.json"  # of Microsoft's own training code
 WEIGHTS_FILE = "model.safetensors"
+H5_FILE = "tf_model.h5"
+INDEX_SUFFIX = ".index.json"
+WEIGHT_FILES = (  # in the order of preference
+    WEIGHTS_FILE,
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    H5_FILE,
+)
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "bpe_encoder.bin",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spm.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
 
-_MAX_CONFIG_BYTES = 4 * 2**20  # a config.json is a few kilobytes; label lists make it grow
-_MAX_CONFIG_DEPTH = 64  # objects within objects
-_MAX_HEADER_BYTES = 16 * 2**20  # a file with 48 layers has 0.1 MiB
-_HEADER_LENGTH = 8  # bytes of the number in front of the header
+_FORMATS = {".safetensors": "safetensors", ".bin": "bin", ".pt": "bin", ".h5": "h5"}
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_MAX_LISTED = 10  # names of files in a message
+
+
+@dataclass(frozen=True, eq=False)
+class TensorFile:
+    """What a weight file holds, whatever its format.
+
+    Attributes:
+        tensors: float32, by PyTorch's names and in PyTorch's layout; memory-mapped where the file
+            allows it. Integer buffers of old files are left out.
+        file: its path, or that of its index, for messages.
+        format: "safetensors", "bin" or "h5".
+        model_config: settings that Microsoft's training code kept among the weights.
+    """
+
+    tensors: dict[str, Tensor]
+    file: str
+    format: str
+    model_config: Mapping[str, Any] | None = None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -34,79 +75,55 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{folder}: holds no {CONFIG_FILE}; expected a checkpoint folder.")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise CheckpointError(
-            f"{path}: has {path.stat().st_size} bytes, expected at most {_MAX_CONFIG_BYTES}."
-        )
-    return parse_config(path.read_bytes(), str(path))
+    return read_object(path)
 
 
-def parse_config(data: bytes, name: str) -> dict[str, Any]:
-    """A JSON object from bytes; `name` stands in the message."""
-    try:
-        content = json.loads(
-            data.decode("utf-8-sig"),
-            object_pairs_hook=_without_repeats,
-            parse_constant=_refuse_constant,
-        )
-        _check_depth(content, _MAX_CONFIG_DEPTH)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name}: is not JSON ({error}).") from error
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise CheckpointError(f"{name}: found {found}, expected a JSON object.")
-    return content
+def read_tensors(folder: Path, *, weights: str | None = None) -> TensorFile:
+    """The tensors of a checkpoint folder; half precision is widened to float32.
 
-
-def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise ValueError(f"the key {key!r} stands there twice")
-        content[key] = value
-    return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _check_depth(content: object, room: int) -> None:
-    if not isinstance(content, dict | list):
-        return
-    if not room:
-        raise ValueError(f"nested more than {_MAX_CONFIG_DEPTH} deep")
-    for part in content.values() if isinstance(content, dict) else content:
-        _check_depth(part, room - 1)
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Tensors of model.safetensors, memory-mapped; half precision is widened to float32.
+    Args:
+        folder: of the checkpoint.
+        weights: the file to read, by its name; None = the first of `WEIGHT_FILES` that is there.
 
     Raises:
-        CheckpointError: missing or damaged file, tensors that are not floating-point.
+        CheckpointError: missing or damaged file, or one that asks for more than tensors.
     """
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{folder}: holds no {WEIGHTS_FILE}; expected the weights there.")
-    _check_header(path)
     try:
-        tensors = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: is not a readable safetensors file ({error}).") from error
-    return widen(tensors, str(path))
-
-
-def _check_header(path: Path) -> None:
-    """Refuse a header that is longer than the file or than any honest one, before reading it."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
-    room = min(path.stat().st_size - _HEADER_LENGTH, _MAX_HEADER_BYTES)
-    if not 0 < length <= room:
+        path = _find_weights(folder) if weights is None else member(folder, weights, "weights")
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be read ({error}).") from error
+    suffix = Path(path.name.removesuffix(INDEX_SUFFIX)).suffix
+    if suffix not in _FORMATS:
         raise CheckpointError(
-            f"{path}: is not a readable safetensors file (a header of {length} bytes, expected 1 "
-            f"to {max(room, 0)}). Only safetensors files are read; PyTorch's own are not."
+            f"{path}: is in no format that is read; expected one of {', '.join(_FORMATS)}."
         )
+    sharded, model_config = path.name.endswith(INDEX_SUFFIX), None
+    if suffix == ".safetensors":
+        tensors = read_shards(path, read_safetensors) if sharded else read_safetensors(path)
+    elif suffix == ".h5":
+        tensors = read_h5(path)
+    elif sharded:
+        tensors = read_shards(path, lambda shard: read_pickle(shard).tensors)
+    else:
+        content = read_pickle(path)
+        tensors, model_config = content.tensors, content.model_config
+    return TensorFile(widen(tensors, str(path)), str(path), _FORMATS[suffix], model_config)
+
+
+def _find_weights(folder: Path) -> Path:
+    """The preferred weight file, which must be a regular one."""
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if path.is_file():
+            return path
+        if path.exists() or path.is_symlink():
+            raise CheckpointError(f"{path}: is not a regular file; expected the weights there.")
+    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    listing = ", ".join(found[:_MAX_LISTED]) + ", ..." * (len(found) > _MAX_LISTED)
+    raise CheckpointError(
+        f"{folder}: holds no {WEIGHTS_FILE}, nor {', '.join(WEIGHT_FILES[1:])}; expected the "
+        f"weights in one of them, found {listing or 'nothing'}."
+    )
 
 
 def widen(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -139,11 +156,21 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     A new file takes the old one's place: a model that is memory-mapped from the old file goes on
     reading it, also when a pipeline is saved over the folder it was loaded from.
     """
-    dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(
-        folder / WEIGHTS_FILE,
-        lambda path: safetensors.torch.save_file(dense, path, metadata={"format": "pt"}),
-    )
+    replace_file(folder / WEIGHTS_FILE, lambda path: write_safetensors(path, tensors))
+
+
+def write_h5(folder: Path, tensors: Mapping[str, Tensor], class_name: str) -> None:
+    """Write tf_model.h5, replacing it as a whole, as TensorFlow's `save_pretrained` does.
+
+    Args:
+        folder: made if absent.
+        tensors: by PyTorch's names in the original layout; written in float32.
+        class_name: of the model, such as "DebertaV2ForMaskedLM".
+
+    Raises:
+        CheckpointError: TensorFlow has no such class, or a tensor has no place in it.
+    """
+    replace_file(folder / H5_FILE, lambda path: write_h5_file(path, tensors, class_name))
 
 
 def replace_file(target: Path, write: Callable[[Path], object]) -> None:

@@ -1,4 +1,4 @@
-"""Encoders from checkpoint folders and back, with every tensor accounted for."""
+"""Modules filled from checkpoints, and checkpoints written from modules."""
 
 from __future__ import annotations
 
@@ -9,32 +9,37 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spacy_deberta.checkpoints.accounting import fill_module
+from spacy_deberta.checkpoints.accounting import (
+    ADVICE,
+    assign_tensors,
+    module_faults,
+    refuse_faults,
+    value_faults,
+)
+from spacy_deberta.checkpoints.checkpoint import (
+    Checkpoint,
+    config_of,
+    open_checkpoint,
+    sort_tensors,
+)
 from spacy_deberta.checkpoints.files import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
     dump_config,
-    parse_config,
-    read_config,
-    read_weights,
     widen,
     write_config,
     write_weights,
 )
-from spacy_deberta.checkpoints.names import (
-    BESIDE_ENCODER,
-    ENCODER_NAMES,
-    MASKED_LM_NAMES,
-    inverted,
-    rename,
-)
+from spacy_deberta.checkpoints.json_file import parse_object
+from spacy_deberta.checkpoints.layouts import file_names, to_file
+from spacy_deberta.checkpoints.names import HEAD_NAMES, HEAD_TITLES, inverted
+from spacy_deberta.checkpoints.parts import DISCRIMINATOR, choose_part
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import CheckpointError
 from spacy_deberta.heads import MaskedLMHead
 
+ENCODER = "encoder"
 PREFIX = "deberta."
 
 _LENGTH = struct.Struct("<Q")  # bytes of the config in front of the weights in one blob
@@ -49,9 +54,7 @@ def load_encoder(folder: Path, *, attention: str = "auto") -> DebertaEncoder:
         CheckpointError: a file is missing or damaged, or tensors do not fit config.json.
         ConfigError: config.json holds a value that cannot work.
     """
-    config = DebertaConfig.from_dict(read_config(folder), str(folder / CONFIG_FILE))
-    weights = read_weights(folder)
-    return _build(config, weights, str(folder / WEIGHTS_FILE), attention)
+    return build_encoder(open_checkpoint(folder), attention=attention)
 
 
 def load_masked_lm_head(folder: Path, encoder: DebertaEncoder) -> MaskedLMHead:
@@ -60,22 +63,85 @@ def load_masked_lm_head(folder: Path, encoder: DebertaEncoder) -> MaskedLMHead:
     Raises:
         CheckpointError: the file holds no such head.
     """
-    weights = read_weights(folder)
-    found = {
-        ours: weights[name]
-        for name in weights
-        if (ours := rename(name, MASKED_LM_NAMES)) is not None
-    }
-    file = str(folder / WEIGHTS_FILE)
-    if not found:
-        raise CheckpointError(
-            f"{file}: holds no masked-LM head; expected '{next(iter(MASKED_LM_NAMES))}' and the "
-            "tensors beside it. Use a checkpoint saved together with its head."
-        )
     with torch.device("meta"):
         head = MaskedLMHead(encoder.config)
-    fill_module(head, found, file=file, names=inverted(MASKED_LM_NAMES))
+    fill_head(head, open_checkpoint(folder), "mlm")
     return head
+
+
+def build_encoder(checkpoint: Checkpoint, *, attention: str = "auto") -> DebertaEncoder:
+    """The encoder of a checkpoint, in eval mode.
+
+    Built on the meta device, so that nothing is drawn at random or allocated twice.
+
+    Raises:
+        CheckpointError: all faults of the file.
+    """
+    with torch.device("meta"):
+        encoder = DebertaEncoder(checkpoint.config, attention)
+    fill_modules({ENCODER: encoder}, checkpoint)
+    return encoder
+
+
+def fill_head(module: nn.Module, checkpoint: Checkpoint, kind: str) -> None:
+    """Fill one head, in eval mode.
+
+    Args:
+        module: the head; on the meta device nothing is allocated twice.
+        checkpoint: the tensors.
+        kind: of the head, as in `names.HEAD_NAMES`.
+
+    Raises:
+        CheckpointError: the head is not there, or not whole, or of another shape; says which tasks
+            the file can do.
+    """
+    fill_modules({kind: module}, checkpoint)
+
+
+def fill_modules(modules: Mapping[str, nn.Module], checkpoint: Checkpoint) -> None:
+    """Fill an encoder and heads, all or none of them, in eval mode.
+
+    Args:
+        modules: by "encoder" or kind of head.
+        checkpoint: the tensors.
+
+    Raises:
+        CheckpointError: everything that is missing, too many, of a wrong shape or not finite.
+    """
+    absent = [kind for kind in modules if kind not in (ENCODER, *checkpoint.heads)]
+    if absent:
+        expected = [f"{HEAD_TITLES[kind]} ('{next(iter(HEAD_NAMES[kind]))}')" for kind in absent]
+        raise CheckpointError(
+            f"{checkpoint.file}: holds no {' and no '.join(expected)}; this file can do: "
+            f"{', '.join(checkpoint.tasks)}. Use a checkpoint saved together with its head."
+        )
+    faults = []
+    for kind, module in modules.items():
+        faults += _faults(kind, module, checkpoint)
+    refuse_faults(faults, checkpoint.file, ADVICE)
+    for kind, module in modules.items():
+        assign_tensors(module, _tensors(kind, checkpoint))
+
+
+def damaged_values(checkpoint: Checkpoint) -> list[str]:
+    """Tensors of the encoder and of all heads with values that are no finite numbers."""
+    faults = value_faults(checkpoint.encoder, file_names(checkpoint.config))
+    for kind, found in checkpoint.heads.items():
+        faults += value_faults(found, inverted(HEAD_NAMES[kind]))
+    return list(dict.fromkeys(faults))
+
+
+def _faults(kind: str, module: nn.Module, checkpoint: Checkpoint) -> list[str]:
+    if kind != ENCODER:
+        return module_faults(module, checkpoint.heads[kind], inverted(HEAD_NAMES[kind]))
+    names = file_names(checkpoint.config)
+    if not checkpoint.faults:
+        return module_faults(module, checkpoint.encoder, names)
+    return [*checkpoint.faults, *value_faults(checkpoint.encoder, names)]
+
+
+def _tensors(kind: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return checkpoint.encoder if kind == ENCODER else checkpoint.heads[kind]
 
 
 def save_encoder(
@@ -93,12 +159,41 @@ def save_encoder(
         head: a masked-LM head to write beside it.
         dtype: precision of the file.
     """
-    tensors = {PREFIX + name: tensor for name, tensor in encoder_tensors(encoder).items()}
-    if head is not None:
-        names = inverted(MASKED_LM_NAMES)
-        tensors |= {names[ours]: tensor for ours, tensor in head.state_dict().items()}
+    heads = {} if head is None else {"mlm": head.state_dict()}
+    tensors = state_tensors(encoder.config, encoder.state_dict(), heads)
     write_config(folder, encoder.config.to_dict())
     write_weights(folder, {name: tensor.to(dtype) for name, tensor in tensors.items()})
+
+
+def state_tensors(
+    config: DebertaConfig,
+    encoder: Mapping[str, Tensor],
+    heads: Mapping[str, Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """A model's tensors under the names and in the layout of released files.
+
+    Args:
+        config: decides the layout.
+        encoder: all tensors of an encoder by our names.
+        heads: by kind of head: all its tensors by our names.
+
+    Returns:
+        The encoder's names carry the prefix "deberta." if there is a head.
+    """
+    found = to_file(encoder, config)
+    for kind in heads.keys() & {"mask_decoder"}:
+        found |= _head_tensors(kind, heads[kind])
+    prefix = PREFIX if heads else ""
+    tensors = {prefix + name: tensor for name, tensor in found.items()}
+    for kind, state in heads.items():
+        if kind != "mask_decoder":
+            tensors |= _head_tensors(kind, state)
+    return tensors
+
+
+def _head_tensors(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = inverted(HEAD_NAMES[kind])
+    return {names[ours]: tensor for ours, tensor in state.items()}
 
 
 def encoder_to_bytes(encoder: DebertaEncoder) -> bytes:
@@ -115,46 +210,24 @@ def encoder_from_bytes(data: bytes, *, attention: str = "auto") -> DebertaEncode
     Raises:
         CheckpointError: the bytes are cut or damaged.
     """
+    name = "encoder bytes"
     if len(data) < _LENGTH.size:
-        raise CheckpointError(f"encoder bytes: found {len(data)} bytes, expected a whole encoder.")
+        raise CheckpointError(f"{name}: found {len(data)} bytes, expected a whole encoder.")
     end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
     if end > len(data):
         raise CheckpointError(
-            f"encoder bytes: the config should end at byte {end}, found {len(data)} bytes in all."
+            f"{name}: the config should end at byte {end}, found {len(data)} bytes in all."
         )
-    config = parse_config(data[_LENGTH.size : end], "encoder bytes")
+    content = parse_object(data[_LENGTH.size : end], name)
     try:
         weights = safetensors.torch.load(data[end:])
     except (safetensors.SafetensorError, ValueError) as error:
-        raise CheckpointError(f"encoder bytes: damaged weights ({error}).") from error
-    name = "encoder bytes"
-    return _build(DebertaConfig.from_dict(config, name), widen(weights, name), name, attention)
+        raise CheckpointError(f"{name}: damaged weights ({error}).") from error
+    part = choose_part(widen(weights, name), DISCRIMINATOR)
+    config = config_of(content, part, name)
+    return build_encoder(sort_tensors(part, config, file=name, format="bytes"), attention=attention)
 
 
 def encoder_tensors(encoder: DebertaEncoder) -> dict[str, Tensor]:
     """The encoder's tensors under the file's names, without the prefix."""
-    names = inverted(ENCODER_NAMES)
-    renamed = {ours: rename(ours, names) for ours in encoder.state_dict()}
-    return {str(renamed[ours]): tensor for ours, tensor in encoder.state_dict().items()}
-
-
-def _build(
-    config: DebertaConfig, weights: Mapping[str, Tensor], file: str, attention: str
-) -> DebertaEncoder:
-    """Build on the meta device, so that nothing is drawn at random or allocated twice."""
-    with torch.device("meta"):
-        encoder = DebertaEncoder(config, attention)
-    wanted = encoder.state_dict()
-    found: dict[str, Tensor] = {}
-    misplaced = []
-    for name, tensor in sorted(weights.items()):
-        bare = name.removeprefix(PREFIX)
-        ours = rename(bare, ENCODER_NAMES)
-        if ours in found:
-            misplaced.append(f"'{bare}' is there twice, with and without '{PREFIX}'")
-        elif ours is not None and ours in wanted:
-            found[ours] = tensor
-        elif not BESIDE_ENCODER.match(bare):
-            misplaced.append(f"'{name}' has no place in the encoder of config.json")
-    fill_module(encoder, found, file=file, names=inverted(ENCODER_NAMES), misplaced=misplaced)
-    return encoder
+    return to_file(encoder.state_dict(), encoder.config)

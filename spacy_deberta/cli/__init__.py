@@ -9,8 +9,10 @@ import sys
 import typer
 
 from spacy_deberta import __version__
+from spacy_deberta.cli.convert import convert
 from spacy_deberta.cli.convert_data import convert_data
 from spacy_deberta.cli.distil import distil
+from spacy_deberta.cli.inspect import inspect
 from spacy_deberta.cli.pretrain import pretrain
 from spacy_deberta.cli.train_tokenizer import train_tokenizer
 from spacy_deberta.cli.upcycle import upcycle
@@ -36,6 +38,8 @@ def version() -> None:
     print(__version__)
 
 
+app.command("inspect")(inspect)
+app.command("convert")(convert)
 app.command("convert-data")(convert_data)
 app.command("train-tokenizer")(train_tokenizer)
 app.command("upcycle")(upcycle)

@@ -1,19 +1,19 @@
-"""config.json and model.safetensors as files: broken, lying or hostile ones are refused."""
+"""config.json and weight files: which one is read, in which precision, and how they are written."""
 
 import json
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from spacy_deberta.checkpoints.files import (
+    WEIGHT_FILES,
     read_config,
-    read_weights,
+    read_tensors,
     write_config,
+    write_h5,
     write_weights,
 )
 from spacy_deberta.errors import CheckpointError
@@ -79,119 +79,145 @@ def test_numbers_and_texts_of_a_config_survive(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-# --- model.safetensors ---------------------------------------------------------------------------
+# --- weights -------------------------------------------------------------------------------------
+
+FORMATS = dict(zip(WEIGHT_FILES, ("safetensors", "safetensors", "bin", "bin", "h5"), strict=True))
+WORDS = "deberta.embeddings.word_embeddings.weight"
 
 
-def safetensors_file(
-    header: dict[str, Any] | bytes, data: bytes, length: int | None = None
-) -> bytes:
-    """The bytes of a file with this header, true or not."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+def tensors_of(value: float) -> dict[str, Tensor]:
+    return {
+        WORDS: torch.full((4, 2), float(value)),
+        "deberta.encoder.LayerNorm.bias": torch.ones(3),
+    }
 
 
-def entry(
-    start: int, end: int, shape: list[int] | None = None, dtype: str = "F32"
-) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": shape or [(end - start) // 4], "data_offsets": [start, end]}
+def write_shards(folder: Path, tensors: dict[str, Tensor], suffix: str) -> Path:
+    """One shard per tensor, and the index."""
+    stem, places = {".safetensors": "model", ".bin": "pytorch_model"}[suffix], {}
+    for number, (name, tensor) in enumerate(tensors.items(), start=1):
+        places[name] = f"{stem}-{number:05}-of-{len(tensors):05}{suffix}"
+        path = folder / places[name]
+        if suffix == ".bin":
+            torch.save({name: tensor}, path)
+        else:
+            save_file({name: tensor}, path)
+    content = {"metadata": {"total_size": 44}, "weight_map": places}
+    (folder / f"{stem}{suffix}.index.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
 
 
-LYING = {
-    "empty": b"",
-    "shorter-than-the-length": b"\x08\0\0",
-    "no-header": (0).to_bytes(8, "little"),
-    "header-past-the-end": safetensors_file({}, b"", length=10**6),
-    "header-of-2^63": safetensors_file({}, b"", length=2**63),
-    "no-json": safetensors_file(b"not json", b""),
-    "not-utf-8": safetensors_file(b"\xff\xfe\xff\xfe", b""),
-    "a-list": safetensors_file(b"[]", b""),
-    "deep": safetensors_file(b'{"a":' * 10_000, b""),
-    "data-cut": safetensors_file({"a": entry(0, 16)}, b"\0" * 12),
-    "data-left-over": safetensors_file({"a": entry(0, 16)}, b"\0" * 20),
-    "overlap": safetensors_file({"a": entry(0, 16), "b": entry(8, 24)}, b"\0" * 24),
-    "hole": safetensors_file({"a": entry(0, 8), "b": entry(16, 24)}, b"\0" * 24),
-    "negative": safetensors_file({"a": entry(-8, 8)}, b"\0" * 16),
-    "backwards": safetensors_file({"a": entry(8, 0, [2])}, b"\0" * 8),
-    "shape-against-length": safetensors_file({"a": entry(0, 16, [5])}, b"\0" * 16),
-    "shape-overflows": safetensors_file({"a": entry(0, 16, [2**62, 2**62])}, b"\0" * 16),
-    "unknown-dtype": safetensors_file({"a": entry(0, 16, dtype="F33")}, b"\0" * 16),
-}
+def write_as(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
+    """The tensors in one of the layouts that are read."""
+    if name == "model.safetensors":
+        save_file(tensors, folder / name)
+    elif name == "pytorch_model.bin":
+        torch.save(tensors, folder / name)
+    elif name == "tf_model.h5":
+        write_h5(folder, tensors, "DebertaV2Model")
+    else:
+        write_shards(folder, tensors, Path(name.removesuffix(".index.json")).suffix)
 
 
-@pytest.mark.parametrize("content", LYING.values(), ids=LYING)
-def test_damaged_or_lying_weights_are_refused(tmp_path: Path, content: bytes) -> None:
-    write(tmp_path, "model.safetensors", content)
-    message = rf"^{tmp_path / 'model.safetensors'}: is not a readable safetensors file \("
+@pytest.mark.parametrize("name", WEIGHT_FILES)
+def test_every_layout_gives_the_same_tensors(tmp_path: Path, name: str) -> None:
+    write_as(tmp_path, name, tensors_of(0.5))
+    found = read_tensors(tmp_path)
+    assert found.file == str(tmp_path / name)
+    assert found.format == FORMATS[name]
+    assert found.model_config is None
+    assert found.tensors.keys() == tensors_of(0.5).keys()
+    assert all(torch.equal(found.tensors[key], value) for key, value in tensors_of(0.5).items())
+
+
+def test_safetensors_are_preferred_and_then_the_single_file(tmp_path: Path) -> None:
+    for number, name in enumerate(WEIGHT_FILES):
+        write_as(tmp_path, name, tensors_of(number))
+    for number, name in enumerate(WEIGHT_FILES):
+        found = read_tensors(tmp_path)
+        assert float(found.tensors[WORDS].mean()) == number
+        (tmp_path / name).unlink()
+
+
+def test_a_file_can_be_asked_for_by_name(tmp_path: Path) -> None:
+    write_weights(tmp_path, tensors_of(0))
+    torch.save(tensors_of(1), tmp_path / "pytorch_model.generator.bin")
+    found = read_tensors(tmp_path, weights="pytorch_model.generator.bin")
+    assert (found.format, float(found.tensors[WORDS].mean())) == ("bin", 1)
+    with pytest.raises(CheckpointError, match=r"^weights: names 'x.bin', and .* no such file"):
+        read_tensors(tmp_path, weights="x.bin")
+    (tmp_path / "weights.msgpack").write_bytes(b"")
+    message = r"weights.msgpack: is in no format that is read; expected one of \.safetensors, \.bin"
     with pytest.raises(CheckpointError, match=message):
-        read_weights(tmp_path)
+        read_tensors(tmp_path, weights="weights.msgpack")
 
 
-def test_an_oversized_header_is_refused_unread(tmp_path: Path) -> None:
-    with (tmp_path / "model.safetensors").open("wb") as file:
-        file.write((2**30).to_bytes(8, "little"))
-        file.truncate(2**31)  # a hole: takes no space
-    message = r"\(a header of 1073741824 bytes, expected 1 to 16777216\)"
+def test_missing_weights_are_named_with_what_is_there(tmp_path: Path) -> None:
+    write(tmp_path, "flax_model.msgpack", b"")
+    message = (
+        rf"^{tmp_path}: holds no model\.safetensors, nor model\.safetensors\.index\.json, "
+        r"pytorch_model\.bin, pytorch_model\.bin\.index\.json, tf_model\.h5; expected the weights "
+        r"in one of them, found flax_model\.msgpack\.$"
+    )
     with pytest.raises(CheckpointError, match=message):
-        read_weights(tmp_path)
-
-
-class Trap:
-    """Leaves a trace when it is unpickled."""
-
-    touched = False
-
-    def __reduce__(self) -> Any:
-        return (setattr, (Trap, "touched", True))
-
-
-def test_pickles_under_the_name_of_safetensors_are_refused_unopened(tmp_path: Path) -> None:
-    target = tmp_path / "model.safetensors"
-    target.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match="Only safetensors files are read"):
-        read_weights(tmp_path)
-    with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match="Only safetensors files are read"):
-        read_weights(tmp_path)
-    assert not Trap.touched
-
-
-def test_weights_in_any_other_file_are_not_looked_at(tmp_path: Path) -> None:
-    torch.save({"a": torch.ones(2)}, tmp_path / "pytorch_model.bin")
-    message = rf"^{tmp_path}: holds no model\.safetensors; expected the weights there"
-    with pytest.raises(CheckpointError, match=message):
-        read_weights(tmp_path)
+        read_tensors(tmp_path)
+    with pytest.raises(CheckpointError, match=r"found nothing\.$"):
+        read_tensors(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_other_precisions_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_other_precisions_become_float32(tmp_path: Path, dtype: torch.dtype, name: str) -> None:
     tensor = torch.tensor([1.5, -0.25, 3.0])
-    save_file({"a": tensor.to(dtype)}, tmp_path / "model.safetensors")
-    read = read_weights(tmp_path)
+    write_as(tmp_path, name, {"a": tensor.to(dtype)})
+    read = read_tensors(tmp_path).tensors
     assert read["a"].dtype == torch.float32
     assert torch.equal(read["a"], tensor)
 
 
-def test_tensors_that_are_no_weights_are_refused_all_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_tensors_that_are_no_weights_are_refused_all_at_once(tmp_path: Path, name: str) -> None:
     tensors = {
         "a": torch.ones(2, dtype=torch.int64),
         "b": torch.ones(2),
         "c": torch.ones(2, dtype=torch.bool),
         "embeddings.position_ids": torch.arange(3),
     }
-    save_file(tensors, tmp_path / "model.safetensors")
+    write_as(tmp_path, name, tensors)
     message = r"expected floating-point tensors, found a \(torch.int64\), c \(torch.bool\)\.$"
     with pytest.raises(CheckpointError, match=message):
-        read_weights(tmp_path)
+        read_tensors(tmp_path)
+    del tensors["a"], tensors["c"]
+    write_as(tmp_path, name, tensors)
+    assert list(read_tensors(tmp_path).tensors) == ["b"]
+
+
+def test_safetensors_by_tensorflow_get_their_names_and_layout_back(tmp_path: Path) -> None:
+    kernel = torch.arange(6.0).reshape(2, 3)
+    name = "deberta/encoder/layer_._1/attention/self/query_proj/kernel:0"
+    save_file({name: kernel}, tmp_path / "model.safetensors", metadata={"format": "tf"})
+    found = read_tensors(tmp_path).tensors
+    assert list(found) == ["deberta.encoder.layer.1.attention.self.query_proj.weight"]
+    assert torch.equal(found[next(iter(found))], kernel.t())
+
+
+def test_microsofts_settings_among_the_weights_are_set_apart(tmp_path: Path) -> None:
+    settings = {"hidden_size": 2, "pos_att_type": "c2p|p2c", "id2label": {0: "no", 1: "yes"}}
+    torch.save({**tensors_of(0), "config": settings}, tmp_path / "pytorch_model.bin")
+    found = read_tensors(tmp_path)
+    assert found.model_config == settings
+    assert found.tensors.keys() == tensors_of(0).keys()
 
 
 def test_writing_leaves_one_file_and_a_failure_leaves_the_old_one(tmp_path: Path) -> None:
     write_weights(tmp_path, {"a": torch.ones(2, 3).t()})
-    mapped = read_weights(tmp_path)
+    mapped = read_tensors(tmp_path).tensors
     write_weights(tmp_path, {"a": torch.zeros(3, 2)})
     assert torch.equal(mapped["a"], torch.ones(3, 2))
     shared = torch.zeros(2)
     with pytest.raises(RuntimeError):
         write_weights(tmp_path, {"a": shared, "b": shared})
+    with pytest.raises(CheckpointError):
+        write_h5(tmp_path, {"a": shared}, "DebertaModel")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
-    assert torch.equal(read_weights(tmp_path)["a"], torch.zeros(3, 2))
+    assert torch.equal(read_tensors(tmp_path).tensors["a"], torch.zeros(3, 2))

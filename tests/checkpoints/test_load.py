@@ -15,33 +15,44 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spacy_deberta.checkpoints import (
+    GENERATOR_FILE,
+    Checkpoint,
+    damaged_values,
     encoder_from_bytes,
     encoder_tensors,
     encoder_to_bytes,
+    fill_head,
+    fill_modules,
     load_encoder,
     load_masked_lm_head,
+    open_checkpoint,
     save_encoder,
+    state_tensors,
 )
+from spacy_deberta.checkpoints.files import write_config, write_weights
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.encoder.scores import attend_plain
 from spacy_deberta.errors import CheckpointError, ConfigError
-from spacy_deberta.heads import MaskedLMHead
-from tests.tiny import tiny_config
+from spacy_deberta.heads import MaskedLMHead, SequenceHead, SpanHead
+from tests.tiny import tiny_config, tiny_v1_config
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    "v1": {"first": True},
     "shared": {},
-    "own-projections": {"share_position_projections": False},
-    "no-relative": {"relative_attention": False, "position_norm": False},
+    "own-projections": {"share_att_key": False},
+    "convolution": {"conv_kernel_size": 3, "conv_groups": 2},
+    "no-relative": {"relative_attention": False, "norm_rel_ebd": "none"},
     "absolute": {"position_biased_input": True, "type_vocab_size": 2, "embedding_size": 8},
 }
-WORDS = "deberta.embeddings.word_embeddings.weight"
-QUERY = "deberta.encoder.layer.1.attention.self.query_proj.weight"
+WORDS = "embeddings.word_embeddings.weight"
+QUERY = "encoder.layer.1.attention.self.query_proj.weight"
 
 
-def make_encoder(**changes: Any) -> DebertaEncoder:
+def make_encoder(*, first: bool = False, **changes: Any) -> DebertaEncoder:
     """Random biases and norms too: at their initial values, a swap passes unnoticed."""
     torch.manual_seed(0)
-    encoder = DebertaEncoder(tiny_config(vocab_size=30, **changes)).eval()
+    config = tiny_v1_config if first else tiny_config
+    encoder = DebertaEncoder(config(vocab_size=30, **changes)).eval()
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return encoder
@@ -102,19 +113,25 @@ def test_the_attention_asked_for_is_built(folder: Path, path: str) -> None:
         assert (encoder.layers[0].attention.attend is attend_plain) == (path == "plain")
 
 
-def test_files_carry_the_names_and_prefix_of_the_released_ones(folder: Path) -> None:
-    names = set(load_file(folder / FILE))
-    assert {WORDS, QUERY, "deberta.encoder.rel_embeddings.weight"} <= names
-    assert all(name.startswith("deberta.") for name in names)
+def test_files_carry_the_names_of_the_released_ones(folder: Path) -> None:
+    assert {WORDS, QUERY, "encoder.rel_embeddings.weight"} <= set(load_file(folder / FILE))
     assert json.loads((folder / "config.json").read_text())["model_type"] == "deberta-v2"
 
 
-def test_files_without_the_prefix_load(folder: Path) -> None:
-    def strip(tensors: dict[str, Tensor]) -> None:
-        for name in list(tensors):
-            tensors[name.removeprefix("deberta.")] = tensors.pop(name)
+def test_an_encoder_beside_a_head_carries_the_prefix_of_the_released_ones(tmp_path: Path) -> None:
+    encoder = make_encoder()
+    save_encoder(encoder, tmp_path, head=make_head(encoder))
+    names = load_file(tmp_path / FILE).keys()
+    assert {f"deberta.{WORDS}", "lm_predictions.lm_head.bias"} <= names
+    assert all(name.startswith(("deberta.", "lm_predictions.lm_head.")) for name in names)
 
-    assert_same(load_encoder(rewrite(folder, strip)), make_encoder())
+
+def test_files_with_the_prefix_load_without_a_head(folder: Path) -> None:
+    def prefix(tensors: dict[str, Tensor]) -> None:
+        for name in list(tensors):
+            tensors["deberta." + name] = tensors.pop(name)
+
+    assert_same(load_encoder(rewrite(folder, prefix)), make_encoder())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -145,23 +162,24 @@ def test_all_faults_stand_in_one_message(folder: Path) -> None:
     def damage(tensors: dict[str, Tensor]) -> None:
         del tensors[WORDS]
         tensors[QUERY] = torch.ones(16, 17)
-        tensors["deberta.encoder.LayerNorm.bias"][3] = float("nan")
-        tensors["deberta.encoder.conv.conv.weight"] = torch.ones(2)
+        tensors["encoder.LayerNorm.bias"][3] = float("nan")
+        tensors["encoder.conv.conv.weight"] = torch.ones(2)
         tensors["deberta.encoder.layer.2.output.dense.bias"] = torch.ones(16)
-        tensors["encoder.LayerNorm.weight"] = torch.ones(16)
+        tensors["deberta.encoder.LayerNorm.weight"] = torch.ones(16)
 
     with pytest.raises(CheckpointError) as caught:
         load_encoder(rewrite(folder, damage))
     assert str(caught.value) == (
         f"{folder / FILE}: "
-        "'deberta.encoder.conv.conv.weight' has no place in the encoder of config.json; "
+        "'encoder.LayerNorm.weight' is there twice: 'deberta.encoder.LayerNorm.weight' and "
+        "'encoder.LayerNorm.weight'; "
         "'deberta.encoder.layer.2.output.dense.bias' has no place in the encoder of config.json; "
-        "'encoder.LayerNorm.weight' is there twice, with and without 'deberta.'; "
+        "'encoder.conv.conv.weight' has no place in the encoder of config.json; "
         "'embeddings.word_embeddings.weight' is missing; "
-        "'encoder.LayerNorm.bias' holds NaN or infinite values; "
         "'encoder.layer.1.attention.self.query_proj.weight' has shape (16, 17), expected (16, 16) "
-        "from config.json. Use the config.json saved with these weights, and a file that holds "
-        "the whole encoder."
+        "from config.json; "
+        "'encoder.LayerNorm.bias' holds NaN or infinite values. "
+        "Use the config.json saved with these weights, and a file that holds the whole encoder."
     )
 
 
@@ -297,11 +315,23 @@ def test_head_logits_are_the_table_times_a_transformed_row() -> None:
 
 
 def test_a_file_without_a_head_is_refused(folder: Path) -> None:
-    message = (
-        rf"^{folder / FILE}: holds no masked-LM head; expected 'lm_predictions\.lm_head\.dense\."
-    )
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError) as caught:
         load_masked_lm_head(folder, make_encoder())
+    assert str(caught.value) == (
+        f"{folder / FILE}: holds no masked-LM head ('lm_predictions.lm_head.dense.weight'); this "
+        "file can do: encoder. Use a checkpoint saved together with its head."
+    )
+
+
+def test_the_head_of_a_generator_beside_a_discriminator_is_not_that_encoders(
+    folder: Path,
+) -> None:
+    encoder = make_encoder()
+    heads = {"mlm": make_head(encoder).state_dict()}
+    tensors = state_tensors(encoder.config, encoder.state_dict(), heads)
+    torch.save(tensors, folder / GENERATOR_FILE)
+    with pytest.raises(CheckpointError, match=rf"^{folder / FILE}: holds no masked-LM head"):
+        load_masked_lm_head(folder, load_encoder(folder))
 
 
 def test_half_a_head_is_refused(tmp_path: Path) -> None:
@@ -320,5 +350,84 @@ def test_half_a_head_is_refused(tmp_path: Path) -> None:
 
 def test_tensors_are_listed_under_the_files_names() -> None:
     names = set(encoder_tensors(make_encoder()))
-    assert WORDS.removeprefix("deberta.") in names
+    assert WORDS in names
     assert len(names) == len(make_encoder().state_dict())
+
+
+# --- several modules at once ---------------------------------------------------------------------
+
+
+def save_model(folder: Path, **heads: torch.nn.Module) -> Checkpoint:
+    encoder = make_encoder()
+    states = {kind: head.state_dict() for kind, head in heads.items()}
+    write_config(folder, encoder.config.to_dict())
+    write_weights(folder, state_tensors(encoder.config, encoder.state_dict(), states))
+    return open_checkpoint(folder)
+
+
+def make_classifier(**changes: Any) -> SequenceHead:
+    return SequenceHead(tiny_config(vocab_size=30, **changes))
+
+
+def test_encoder_and_head_are_filled_together(tmp_path: Path) -> None:
+    saved = make_classifier()
+    checkpoint = save_model(tmp_path, pooler_classifier=saved)
+    with torch.device("meta"):
+        modules = {
+            "encoder": DebertaEncoder(checkpoint.config),
+            "pooler_classifier": SequenceHead(checkpoint.config),
+        }
+    fill_modules(modules, checkpoint)
+    assert_same(modules["encoder"], make_encoder())
+    assert_same(modules["pooler_classifier"], saved)
+    assert not any(module.training for module in modules.values())
+
+
+def test_faults_of_encoder_and_head_stand_in_one_message_and_nothing_is_filled(
+    tmp_path: Path,
+) -> None:
+    head = make_classifier(num_labels=3)
+    torch.nn.init.constant_(head.pooler.dense.bias, float("inf"))
+    save_model(tmp_path, pooler_classifier=head)
+    checkpoint = open_checkpoint(rewrite(tmp_path, lambda tensors: tensors.pop(f"deberta.{QUERY}")))
+    encoder, classifier = make_encoder(), make_classifier()
+    before = [parameter.clone() for parameter in classifier.parameters()]
+    with pytest.raises(CheckpointError) as caught:
+        fill_modules({"encoder": encoder, "pooler_classifier": classifier}, checkpoint)
+    message = str(caught.value)
+    assert f"'{QUERY}' is missing" in message
+    assert "'classifier.weight' has shape (3, 16), expected (2, 16) from config.json" in message
+    assert "'pooler.dense.bias' holds NaN or infinite values" in message
+    assert all(map(torch.equal, before, classifier.parameters()))
+
+
+def test_a_head_that_is_not_there_names_the_tasks_of_the_file(tmp_path: Path) -> None:
+    checkpoint = save_model(tmp_path, pooler_classifier=make_classifier())
+    message = (
+        r"holds no question-answering head \('qa_outputs.weight'\); this file can do: encoder, "
+        r"sequence-classification\. Use"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        fill_head(SpanHead(checkpoint.config), checkpoint, "qa")
+
+
+def test_tensors_that_a_head_does_not_have_are_refused_with_it_alone(tmp_path: Path) -> None:
+    save_model(tmp_path, pooler_classifier=make_classifier())
+    name = "pooler.norm.weight"
+    rewrite(tmp_path, lambda tensors: tensors.update({name: torch.ones(16)}))
+    assert_same(load_encoder(tmp_path), make_encoder())
+    with pytest.raises(CheckpointError, match=rf"'{name}' has no place in the model"):
+        fill_head(make_classifier(), open_checkpoint(tmp_path), "pooler_classifier")
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+def test_values_of_every_part_of_a_fused_matrix_are_looked_at(part: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = DebertaEncoder(tiny_v1_config(vocab_size=30))
+    with torch.no_grad():
+        encoder.layers[1].attention.get_submodule(part).weight[3, 2] = float("nan")
+    save_encoder(encoder, tmp_path)
+    fault = "'encoder.layer.1.attention.self.in_proj.weight' holds NaN or infinite values"
+    with pytest.raises(CheckpointError, match=rf": {fault}\. Use"):
+        load_encoder(tmp_path)
+    assert damaged_values(open_checkpoint(tmp_path)) == [fault]

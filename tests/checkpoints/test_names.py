@@ -1,20 +1,54 @@
 """The tables of tensor names."""
 
+from typing import Any
+
 import pytest
 
+from spacy_deberta.checkpoints.layouts import encoder_names, to_file
 from spacy_deberta.checkpoints.names import (
-    BESIDE_ENCODER,
     ENCODER_NAMES,
+    FUSED_ENCODER_NAMES,
+    HEAD_NAMES,
+    HEAD_TITLES,
     MASKED_LM_NAMES,
     inverted,
     rename,
 )
+from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder import DebertaEncoder
-from spacy_deberta.heads import MaskedLMHead
+from spacy_deberta.heads import (
+    ChoiceHead,
+    EnhancedMaskDecoder,
+    LegacyMaskedLMHead,
+    MaskedLMHead,
+    ProjectedTokenHead,
+    RecordHead,
+    ReplacedTokenHead,
+    SequenceHead,
+    SpanHead,
+    TokenHead,
+)
 from spacy_deberta.training.upcycling import BERT_NAMES
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_v1_config
 
-TABLES = {"encoder": ENCODER_NAMES, "masked-lm": MASKED_LM_NAMES, "bert": BERT_NAMES}
+TABLES = {
+    "encoder": ENCODER_NAMES,
+    "fused-encoder": FUSED_ENCODER_NAMES,
+    "bert": BERT_NAMES,
+    **HEAD_NAMES,
+}
+HEADS: list[tuple[str, Any]] = [
+    ("mlm", MaskedLMHead),
+    ("legacy_mlm", LegacyMaskedLMHead),
+    ("mask_decoder", EnhancedMaskDecoder),
+    ("rtd", ReplacedTokenHead),
+    ("pooler_classifier", SequenceHead),
+    ("pooler_classifier", ChoiceHead),
+    ("classifier", TokenHead),
+    ("ner_proj", ProjectedTokenHead),
+    ("record", RecordHead),
+    ("qa", SpanHead),
+]
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -27,18 +61,35 @@ def test_tables_are_bijections(table: dict[str, str]) -> None:
         assert rename(ours.format(11), inverted(table)) == theirs.format(11)
 
 
-def test_every_tensor_of_every_shape_has_a_name() -> None:
+VARIANTS: dict[str, list[DebertaConfig]] = {
+    "later": [
+        tiny_config(share_att_key=False, embedding_size=8, conv_kernel_size=3),
+        tiny_config(position_biased_input=True, type_vocab_size=2),
+    ],
+    "first": [
+        tiny_v1_config(embedding_size=8),
+        tiny_v1_config(position_biased_input=True, type_vocab_size=2),
+    ],
+}
+
+
+@pytest.mark.parametrize("configs", VARIANTS.values(), ids=VARIANTS)
+def test_a_table_has_every_tensor_of_its_layout_and_no_other(configs: list[DebertaConfig]) -> None:
     names = set()
-    for changes in (
-        {"share_position_projections": False, "embedding_size": 8},
-        {"position_biased_input": True, "type_vocab_size": 2},
-    ):
-        state = DebertaEncoder(tiny_config(**changes)).state_dict()
-        renamed = {name: rename(name, inverted(ENCODER_NAMES)) for name in state}
-        assert None not in renamed.values()
-        names |= {name.replace("layers.0.", "layers.{}.") for name in state}
-    assert set(ENCODER_NAMES.values()) <= names
-    assert set(MASKED_LM_NAMES.values()) == set(MaskedLMHead(tiny_config()).state_dict())
+    for config in configs:
+        tensors = to_file(DebertaEncoder(config).state_dict(), config)
+        names |= {name.replace("layer.0.", "layer.{}.") for name in tensors if ".1." not in name}
+    assert names == set(encoder_names(configs[0]))
+
+
+@pytest.mark.parametrize(("kind", "module"), HEADS)
+def test_a_table_has_every_tensor_of_its_head_and_no_other(kind: str, module: Any) -> None:
+    assert set(HEAD_NAMES[kind].values()) == set(module(tiny_config()).state_dict())
+
+
+def test_every_kind_of_head_has_a_title_and_a_module() -> None:
+    assert HEAD_NAMES.keys() == HEAD_TITLES.keys() == {kind for kind, _ in HEADS}
+    assert HEAD_NAMES["mlm"] is MASKED_LM_NAMES
 
 
 @pytest.mark.parametrize(
@@ -46,10 +97,3 @@ def test_every_tensor_of_every_shape_has_a_name() -> None:
 )
 def test_other_names_stand_for_nothing(name: str) -> None:
     assert rename(name, ENCODER_NAMES) is None
-
-
-def test_no_encoder_tensor_but_the_absolute_positions_may_be_left_aside() -> None:
-    """They belong to the mask decoder where the input is not biased."""
-    beside = [name for name in ENCODER_NAMES if BESIDE_ENCODER.match(name)]
-    assert beside == ["embeddings.position_embeddings.weight"]
-    assert all(BESIDE_ENCODER.match(name) for name in MASKED_LM_NAMES)

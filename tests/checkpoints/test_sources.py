@@ -1,5 +1,6 @@
 """Which folder a `source` stands for, and what is said when there is none."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,8 @@ def test_a_path_where_nothing_is(tmp_path: Path) -> None:
         resolve_source(str(missing))
     assert str(caught.value) == (
         f"source={str(missing)!r}: looked for a checkpoint folder at {missing}, and nothing is "
-        "there. Give the path of a folder with config.json, model.safetensors and spm.model, or "
-        "null for the embedded model."
+        "there. Give the path of a folder with config.json, weights and tokenizer, a name on the "
+        'hub such as "microsoft/deberta-v3-base", or null for the embedded model.'
     )
 
 
@@ -45,7 +46,7 @@ def test_a_dangling_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["x" * 300, "a\0b", "~nobody-of-this-name/x", "line\nbreak", "microsoft/deberta-v3"]
+    "source", ["x" * 300, "a\0b", "~nobody-of-this-name/x", "line\nbreak", "a/b/c"]
 )
 def test_odd_paths_give_one_clear_message(source: str) -> None:
     with pytest.raises(CheckpointError) as caught:
@@ -66,3 +67,30 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(CheckpointError, match=r"^source="):
         resolve_source(str(tmp_path / "a"))
+
+
+def test_only_the_hub_has_revisions(tiny_source: Path) -> None:
+    for source, place in ((None, "the embedded model"), (str(tiny_source), "the folder")):
+        with pytest.raises(CheckpointError, match=rf"^revision='main': {place}.* has no revisions"):
+            resolve_source(source, revision="main")
+
+
+def test_a_folder_goes_before_a_name_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        resolve_source("owner/name")
+    (tmp_path / "owner" / "name" / "config.json").write_text("{}", encoding="utf-8")
+    assert resolve_source("owner/name") == Path("owner/name")
+
+
+def test_a_name_on_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    message = (
+        r"^source='microsoft/deberta-v3-base': no checkpoint folder is there, and names on the hub "
+        r"need huggingface_hub; install it with pip install 'spacy-deberta\[hub\]', or give"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        resolve_source("microsoft/deberta-v3-base")
