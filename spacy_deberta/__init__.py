@@ -7,6 +7,7 @@ The packages, top to bottom; imports go down only (`make check` verifies it):
     training | thinc_layers | corpora
                              pre-training | torch inside thinc: windows, listeners, optimizer |
                              data files to Docs
+    modeling                 the public models: rectangles in, rectangles out
     checkpoints              model folders to modules and back, strictly
     heads                    hidden states to logits and losses
     encoder                  DebertaEncoder, plain PyTorch
@@ -14,11 +15,71 @@ The packages, top to bottom; imports go down only (`make check` verifies it):
     config                   DebertaConfig, the only reader of config.json
     errors                   everything raised on purpose
 
-Importing this package imports neither torch nor spaCy.
+Importing this package imports neither torch nor spaCy: models and configs are looked up when they
+are first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from spacy_deberta.errors import DebertaError
 
+if TYPE_CHECKING:
+    from spacy_deberta.modeling import (
+        DebertaConfig,
+        DebertaForMaskedLM,
+        DebertaForMultipleChoice,
+        DebertaForQuestionAnswering,
+        DebertaForReplacedTokenDetection,
+        DebertaForSequenceClassification,
+        DebertaForTokenClassification,
+        DebertaModel,
+        DebertaPreTrainedModel,
+        DebertaV2Config,
+        DebertaV2ForMaskedLM,
+        DebertaV2ForMultipleChoice,
+        DebertaV2ForQuestionAnswering,
+        DebertaV2ForReplacedTokenDetection,
+        DebertaV2ForSequenceClassification,
+        DebertaV2ForTokenClassification,
+        DebertaV2Model,
+        DebertaV2PreTrainedModel,
+    )
+
 __version__ = "0.1.0"
 
-__all__ = ["DebertaError", "__version__"]
+__all__ = [
+    "DebertaConfig",
+    "DebertaError",
+    "DebertaForMaskedLM",
+    "DebertaForMultipleChoice",
+    "DebertaForQuestionAnswering",
+    "DebertaForReplacedTokenDetection",
+    "DebertaForSequenceClassification",
+    "DebertaForTokenClassification",
+    "DebertaModel",
+    "DebertaPreTrainedModel",
+    "DebertaV2Config",
+    "DebertaV2ForMaskedLM",
+    "DebertaV2ForMultipleChoice",
+    "DebertaV2ForQuestionAnswering",
+    "DebertaV2ForReplacedTokenDetection",
+    "DebertaV2ForSequenceClassification",
+    "DebertaV2ForTokenClassification",
+    "DebertaV2Model",
+    "DebertaV2PreTrainedModel",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what was asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "spacy_deberta.config" if name.endswith("Config") else "spacy_deberta.modeling"
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, looked up or not, beside those that are there."""
+    return sorted({*globals(), *__all__})
