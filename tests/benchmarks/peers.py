@@ -22,6 +22,7 @@ SENTENCEPIECE = ("sentencepiece==0.2.3", "protobuf==7.36.2")
 
 SPACY_TRANSFORMERS = "spacy-transformers-1.4.0"
 TRANSFORMERS = "transformers-5.23.0"
+TENSORFLOW = "transformers-4.57.6-tensorflow"  # the last version that has TensorFlow's classes
 
 PEERS = {
     # 4.53.2 is the newest transformers that it allows.
@@ -36,6 +37,14 @@ PEERS = {
     ),
     TRANSFORMERS: ("transformers==5.23.0", *TORCH, *SENTENCEPIECE),
     "transformers-4.57.6": ("transformers==4.57.6", *TORCH, *SENTENCEPIECE),
+    TENSORFLOW: (
+        "transformers==4.57.6",
+        "tensorflow-cpu==2.19.1",
+        "tf-keras==2.19.0",
+        "numpy==2.1.3",
+        "protobuf==5.29.5",
+        *TORCH,
+    ),
 }
 
 

@@ -6,8 +6,8 @@ Run by tests/reference/test_real_v3_xsmall.py with the interpreter of the peer `
 
 IDS.json is a list of lists of piece ids, special pieces included. OUT.safetensors gets, for the
 text of number n, its hidden states (pieces, width) as "n.single" and "n.double", by the precision
-of weights and computation, and the classifier's logits as "n.logits". Each text is run alone: no
-padding is involved.
+of weights and computation, and the classifier's logits as "n.logits" and "n.double_logits". Each
+text is run alone: no padding is involved.
 """
 
 import json
@@ -30,8 +30,9 @@ def record(folder: Path, ids: list[list[int]], target: Path) -> None:
             recorded[f"{number}.logits"] = output.logits[0].clone()
         model.double()
         for number, pieces in enumerate(ids):
-            output = model.base_model(input_ids=torch.tensor([pieces]))
-            recorded[f"{number}.double"] = output.last_hidden_state[0].clone()
+            output = model(input_ids=torch.tensor([pieces]), output_hidden_states=True)
+            recorded[f"{number}.double"] = output.hidden_states[-1][0].clone()
+            recorded[f"{number}.double_logits"] = output.logits[0].clone()
     save_file(recorded, target)
 
 

@@ -20,13 +20,14 @@ import torch
 from safetensors.torch import load_file
 from spacy.tokens import Doc
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from spacy_deberta.checkpoints import load_encoder
 from spacy_deberta.encoder import PATHS, DebertaEncoder
+from spacy_deberta.modeling import DebertaV2ForSequenceClassification
 from spacy_deberta.tokenizers import Pieces, UnigramTokenizer, load_tokenizer
 from tests.benchmarks.peers import TRANSFORMERS, peer_python
 
-SOURCE_VARIABLE = "SPACY_DEBERTA_REAL_V3"
 RECORDER = Path(__file__).with_name("record_hidden_states.py")
 DOUBLE_TOLERANCE = 1e-6  # found 1.8e-7; `transformers` keeps the scale of scores in single
 SINGLE_TOLERANCE = 1e-5  # of the largest state of the text
@@ -44,13 +45,7 @@ class Reference:
     single: Tensor  # (pieces, width), [CLS] and [SEP] included, computed in single precision
     double: Tensor  # the same, in double precision
     logits: Tensor
-
-
-@pytest.fixture(scope="module")
-def source() -> Path:
-    if SOURCE_VARIABLE not in os.environ:
-        pytest.fail(f"{SOURCE_VARIABLE} is not set: a folder with the checkpoint, see CONTRIBUTING")
-    return Path(os.environ[SOURCE_VARIABLE])
+    double_logits: Tensor
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +71,7 @@ def references(source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[R
             single=recorded[f"{number}.single"],
             double=recorded[f"{number}.double"],
             logits=recorded[f"{number}.logits"],
+            double_logits=recorded[f"{number}.double_logits"],
         )
         for number, entry in enumerate(stored)
     ]
@@ -110,6 +106,24 @@ def test_hidden_states_equal_transformers(
     encoder.double()
     for found, reference in zip(encode_packed(encoder, references), references, strict=True):
         torch.testing.assert_close(found, reference.double, atol=DOUBLE_TOLERANCE, rtol=0)
+
+
+def test_logits_equal_transformers(references: list[Reference], source: Path) -> None:
+    """All texts in one padded batch; there each of them alone. And the release's own logits."""
+    model = DebertaV2ForSequenceClassification.from_pretrained(source)
+    assert model.config.id2label == {0: "benign", 1: "attack"}
+    batch = [torch.tensor(reference.ids) for reference in references]
+    ids = pad_sequence(batch, batch_first=True)
+    mask = pad_sequence([torch.ones_like(row) for row in batch], batch_first=True)
+    with torch.inference_mode():
+        single = model(input_ids=ids, attention_mask=mask).logits
+        double = model.double()(input_ids=ids, attention_mask=mask).logits
+    for number, reference in enumerate(references):
+        assert_equal_by_scale(single[number], reference.logits)
+        expected = reference.double_logits
+        torch.testing.assert_close(double[number], expected, atol=DOUBLE_TOLERANCE, rtol=0)
+        stored = torch.tensor(reference.stored_logits)
+        torch.testing.assert_close(single[number], stored, atol=5e-3, rtol=0)
 
 
 def test_token_rows_are_means_of_the_piece_rows_of_transformers(
