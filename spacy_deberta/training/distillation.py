@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spacy_deberta.checkpoints import load_encoder, save_encoder
+from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, open_checkpoint, save_encoder
 from spacy_deberta.encoder import DebertaEncoder, pool_rows
 from spacy_deberta.heads import MaskedLMHead
 from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
@@ -49,7 +49,7 @@ class DistillationSettings:
     layers: tuple[int, ...] | None = None
     batch_pieces: int = 4096
     longest: int = 126
-    mask_share: float = 0.12
+    mask_share: float = 0.15
     lm_weight: float = 0.3
     learn_rate: float = 1e-4
     table_learn_rate: float = 1e-3
@@ -135,7 +135,7 @@ class UpcycledPair:
     Attributes:
         teacher: computes what the BERT-like encoder does.
         student: without dropout; its config still has the one to fine-tune with.
-        head: the student's masked-LM head, fresh.
+        head: the student's masked-LM head.
         tokenizer: the student's.
         reader: texts to batches for both.
     """
@@ -148,13 +148,14 @@ class UpcycledPair:
 
     @classmethod
     def open(cls, source: Path, start: Path, settings: DistillationSettings) -> UpcycledPair:
-        """Read both folders."""
+        """Read both folders; a masked-LM head in START is trained on."""
         student = load_encoder(start)
         silence_dropout(student)
         torch.manual_seed(settings.seed)
         tokenizer = load_tokenizer(start)
         reader = WordReader(load_wordpiece(source), tokenizer, settings.longest)
-        head = MaskedLMHead(student.config)
+        has_head = "mlm" in open_checkpoint(start).heads
+        head = load_masked_lm_head(start, student) if has_head else MaskedLMHead(student.config)
         return cls(upcycle_encoder(source), student, head, tokenizer, reader)
 
     def train(

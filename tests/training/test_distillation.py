@@ -105,6 +105,16 @@ def test_what_is_saved_is_a_checkpoint_with_a_head(
     assert load_tokenizer(tmp_path / "out").n_pieces == pair.tokenizer.n_pieces
 
 
+def test_a_head_that_was_saved_is_trained_on(
+    bert_folder: Path, start_folder: Path, tmp_path: Path
+) -> None:
+    first = UpcycledPair.open(bert_folder, start_folder, DistillationSettings(seed=1))
+    first.save(tmp_path / "out")
+    again = UpcycledPair.open(bert_folder, tmp_path / "out", DistillationSettings(seed=2))
+    wanted = first.head.dense.weight.half().float()
+    assert torch.equal(again.head.dense.weight, wanted)
+
+
 def test_batches_go_on_after_the_last_text(
     bert_folder: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
