@@ -10,6 +10,7 @@ Read in this order:
     parts.py       one model out of a file: prefixes, old names, generator and discriminator
     tasks.py       which heads are there, and what they can do
     checkpoint.py  open_checkpoint: every tensor has a place, a reason to be left aside, or a fault
+    unfilled.py    modules without values, to be filled
     accounting.py  every tensor used once, every parameter filled once
     load.py        encoders and heads from checkpoints, and back
     convert.py     a folder of one format to a folder of another
@@ -34,7 +35,12 @@ from spacy_deberta.checkpoints.load import (
 )
 from spacy_deberta.checkpoints.names import HEAD_NAMES, HEAD_TITLES
 from spacy_deberta.checkpoints.parts import DISCRIMINATOR, GENERATOR
-from spacy_deberta.checkpoints.sources import EMBEDDED_FOLDER, resolve_source
+from spacy_deberta.checkpoints.sources import (
+    EMBEDDED_FOLDER,
+    resolve_source,
+    resolve_tokenizer_source,
+)
+from spacy_deberta.checkpoints.unfilled import unfilled
 
 __all__ = [
     "DISCRIMINATOR",
@@ -57,6 +63,8 @@ __all__ = [
     "open_checkpoint",
     "read_config",
     "resolve_source",
+    "resolve_tokenizer_source",
     "save_encoder",
     "state_tensors",
+    "unfilled",
 ]

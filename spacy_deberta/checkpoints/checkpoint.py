@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spacy_deberta.checkpoints.accounting import shape_faults
@@ -24,6 +23,7 @@ from spacy_deberta.checkpoints.layouts import FUSED_MODEL_TYPE, encoder_names, t
 from spacy_deberta.checkpoints.names import ENCODER_NAMES, FUSED_ENCODER_NAMES, rename
 from spacy_deberta.checkpoints.parts import DISCRIMINATOR, GENERATOR, PARTS, Part, choose_part
 from spacy_deberta.checkpoints.tasks import find_tasks, take_heads
+from spacy_deberta.checkpoints.unfilled import unfilled
 from spacy_deberta.config import DebertaConfig, DebertaV2Config
 from spacy_deberta.encoder import DebertaEncoder
 
@@ -126,7 +126,7 @@ def sort_tensors(part: Part, config: DebertaConfig, *, file: str, format: str) -
         if name in part.tensors and not config.relative_attention:
             part.ignore(name, "the norm of a table that relative_attention=false leaves out")
     heads = take_heads(part, config)
-    with torch.device("meta"):
+    with unfilled():
         wanted = to_file(DebertaEncoder(config).state_dict(), config)
     fitting = {
         name: tensor

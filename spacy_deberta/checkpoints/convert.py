@@ -12,24 +12,13 @@ from torch import Tensor
 
 from spacy_deberta.checkpoints.accounting import ADVICE, refuse_faults
 from spacy_deberta.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from spacy_deberta.checkpoints.files import write_config, write_h5, write_weights
+from spacy_deberta.checkpoints.files import TOKENIZER_FILES, write_config, write_h5, write_weights
 from spacy_deberta.checkpoints.load import damaged_values, state_tensors
 from spacy_deberta.errors import CheckpointError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 H5 = "h5"
 SAFETENSORS = "safetensors"
-
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "bpe_encoder.bin",
-    "merges.txt",
-    "special_tokens_map.json",
-    "spm.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-)
 
 # The classes of TensorFlow that have a head, by the kind of the head; there are no others.
 _TENSORFLOW_CLASSES = {

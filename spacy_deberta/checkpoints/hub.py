@@ -41,15 +41,7 @@ def fetch_checkpoint(name: str, *, revision: str | None = None, prefer: str | No
             reached and is not in the cache, or it has no weights in a format that is read.
     """
     hub = _library(name)
-    try:
-        config = Path(hub.hf_hub_download(name, CONFIG_FILE, revision=revision))
-    except Exception as error:  # its own classes, and those of its HTTP library
-        raise _unreachable(hub, name, CONFIG_FILE, revision, error) from error
-    folder = config.parent  # of one commit, by whose name the rest is asked for
-    try:
-        names: Collection[str] = hub.HfApi().list_repo_files(name, revision=folder.name)
-    except Exception:  # offline: what earlier calls have fetched must do
-        names = [entry.name for entry in folder.iterdir()]
+    folder, names = _list(hub, name, revision)
     weights = next((file for file in (prefer, *WEIGHT_FILES) if file in names), None)
     if weights is None:
         raise CheckpointError(
@@ -61,6 +53,39 @@ def fetch_checkpoint(name: str, *, revision: str | None = None, prefer: str | No
         path = _fetch(hub, name, file, folder)
         wanted += shard_names(path) if file.endswith(INDEX_SUFFIX) else []
     return folder
+
+
+def fetch_tokenizer(name: str, *, revision: str | None = None) -> Path:
+    """The cached folder of a checkpoint on the hub, with its tokenizer and without its weights.
+
+    Args:
+        name: "owner/name".
+        revision: branch, tag or commit; None = the main branch.
+
+    Raises:
+        CheckpointError: the extra is not installed, there is no such checkpoint, or it cannot be
+            reached and is not in the cache.
+    """
+    hub = _library(name)
+    folder, names = _list(hub, name, revision)
+    for file in TOKENIZER_FILES:
+        if file in names:
+            _fetch(hub, name, file, folder)
+    return folder
+
+
+def _list(hub: ModuleType, name: str, revision: str | None) -> tuple[Path, Collection[str]]:
+    """The cached folder of one commit, with config.json, and the names of what the commit holds."""
+    try:
+        config = Path(hub.hf_hub_download(name, CONFIG_FILE, revision=revision))
+    except Exception as error:  # its own classes, and those of its HTTP library
+        raise _unreachable(hub, name, CONFIG_FILE, revision, error) from error
+    folder = config.parent  # of one commit, by whose name the rest is asked for
+    try:
+        names: Collection[str] = hub.HfApi().list_repo_files(name, revision=folder.name)
+    except Exception:  # offline: what earlier calls have fetched must do
+        names = [entry.name for entry in folder.iterdir()]
+    return folder, names
 
 
 def _fetch(hub: ModuleType, name: str, file: str, folder: Path) -> Path:

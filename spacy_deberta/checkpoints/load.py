@@ -34,6 +34,7 @@ from spacy_deberta.checkpoints.json_file import parse_object
 from spacy_deberta.checkpoints.layouts import file_names, to_file
 from spacy_deberta.checkpoints.names import HEAD_NAMES, HEAD_TITLES, inverted
 from spacy_deberta.checkpoints.parts import DISCRIMINATOR, choose_part
+from spacy_deberta.checkpoints.unfilled import unfilled
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import CheckpointError
@@ -63,7 +64,7 @@ def load_masked_lm_head(folder: Path, encoder: DebertaEncoder) -> MaskedLMHead:
     Raises:
         CheckpointError: the file holds no such head.
     """
-    with torch.device("meta"):
+    with unfilled():
         head = MaskedLMHead(encoder.config)
     fill_head(head, open_checkpoint(folder), "mlm")
     return head
@@ -77,7 +78,7 @@ def build_encoder(checkpoint: Checkpoint, *, attention: str = "auto") -> Deberta
     Raises:
         CheckpointError: all faults of the file.
     """
-    with torch.device("meta"):
+    with unfilled():
         encoder = DebertaEncoder(checkpoint.config, attention)
     fill_modules({ENCODER: encoder}, checkpoint)
     return encoder

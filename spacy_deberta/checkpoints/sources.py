@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 
 from spacy_deberta.checkpoints.files import CONFIG_FILE, MICROSOFT_CONFIG_FILE
-from spacy_deberta.checkpoints.hub import fetch_checkpoint, is_hub_name
+from spacy_deberta.checkpoints.hub import fetch_checkpoint, fetch_tokenizer, is_hub_name
 from spacy_deberta.errors import CheckpointError
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent.parent / "models" / "embedded"
@@ -56,6 +57,21 @@ def resolve_source(
         f"there. Give the path of a folder with {CONFIG_FILE}, weights and tokenizer, a name on "
         'the hub such as "microsoft/deberta-v3-base", or null for the embedded model.'
     )
+
+
+def resolve_tokenizer_source(source: str | None, *, revision: str | None = None) -> Path:
+    """The folder with the tokenizer that a user's `source` stands for.
+
+    As `resolve_source`, but a folder needs no config.json, and no weights are fetched.
+    """
+    if source is not None:
+        path = os.path.expanduser(source)
+        if os.path.isdir(path):
+            _refuse_revision(f"the folder {path}", revision)
+            return Path(path)
+        if is_hub_name(source) and not os.path.exists(path):
+            return fetch_tokenizer(source, revision=revision)
+    return resolve_source(source, revision=revision)
 
 
 def _refuse_revision(place: str, revision: str | None) -> None:

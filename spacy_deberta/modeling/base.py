@@ -18,6 +18,7 @@ from spacy_deberta.checkpoints import (
     open_checkpoint,
     resolve_source,
     state_tensors,
+    unfilled,
 )
 from spacy_deberta.checkpoints.files import write_config, write_h5, write_weights
 from spacy_deberta.config import DebertaConfig, DebertaV2Config
@@ -113,7 +114,7 @@ class DebertaPreTrainedModel(nn.Module):
         checkpoint = open_checkpoint(folder, part=cls.checkpoint_part, config=config)
         checkpoint = with_labels(checkpoint, num_labels, id2label)
         cls._check_family(checkpoint.config, checkpoint.file)
-        with torch.device("meta"):
+        with unfilled():
             model = cls._build(checkpoint, attention, mask_decoder, fresh=allow_missing_head)
         heads = model.heads()
         if allow_missing_head:

@@ -24,6 +24,7 @@ from torch import Tensor
 from spacy_deberta.checkpoints.accounting import fill_module
 from spacy_deberta.checkpoints.files import CONFIG_FILE, read_config, read_tensors
 from spacy_deberta.checkpoints.names import inverted, rename
+from spacy_deberta.checkpoints.unfilled import unfilled
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import CheckpointError, TokenizerError
@@ -87,7 +88,7 @@ def upcycle_encoder(folder: Path) -> DebertaEncoder:
     )
     found["table.norm.weight"] = torch.zeros(config.hidden_size)
     found["table.norm.bias"] = torch.zeros(config.hidden_size)
-    with torch.device("meta"):
+    with unfilled():
         encoder = DebertaEncoder(config)
     fill_module(encoder, found, file=file, names=inverted(BERT_NAMES), misplaced=misplaced)
     return encoder

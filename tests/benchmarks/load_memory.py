@@ -4,7 +4,9 @@
     python -m tests.benchmarks.load_memory
 
 The weights are random. Each load is a new process; the table has medians. The file is in the page
-cache for all of them, and its memory-mapped pages count as memory of the process.
+cache for all of them, and its memory-mapped pages count as memory of the process: they are the
+system's, which can drop them, and are shared by all processes that load the file. "private" is the
+memory after loading without them.
 """
 
 import argparse
@@ -41,7 +43,8 @@ V3_BASE: dict[str, Any] = {
     "position_biased_input": False,
 }
 AGREEMENT = 1e-4  # of the logits: all must have loaded the same weights
-ROW = "| {:8} | {:19} | {:>8} | {:>14} | {:>17} |"
+ROW = "| {:8} | {:19} | {:>7} | {:>8} | {:>11} | {:>15} |"
+COLUMNS = ("seconds", "peak MiB", "private MiB", "with a text MiB")
 
 
 def write_files(folder: Path) -> None:
@@ -58,6 +61,7 @@ def load(python: Path, which: str, folder: Path) -> dict[str, float]:
         [str(python), str(WORKER), which, str(folder)],
         check=True,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -89,9 +93,9 @@ def print_rows(precision: str, found: dict[str, list[dict[str, float]]]) -> None
     """Medians, one row per package."""
     for name, answers in found.items():
         middle = {key: statistics.median(a[key] for a in answers) for key in answers[0]}
-        peak, running = middle["peak"] / 2**20, middle["peak with a forward pass"] / 2**20
-        seconds = f"{middle['seconds']:.2f}"
-        print(ROW.format(precision, name, seconds, f"{peak:.0f}", f"{running:.0f}"))
+        keys = ("peak", "private", "peak with a forward pass")
+        sizes = [f"{middle[key] / 2**20:.0f}" for key in keys]
+        print(ROW.format(precision, name, f"{middle['seconds']:.2f}", *sizes))
 
 
 def main() -> None:
@@ -111,8 +115,8 @@ def main() -> None:
     print(f"loading into float32, medians of {arguments.rounds}; files: {listed}")
     print(machine)
     print(f"command: python -m tests.benchmarks.{Path(__file__).stem} {' '.join(sys.argv[1:])}\n")
-    print(ROW.format("file", "package", "seconds", "peak MiB", "+ 1 text, MiB"))
-    print(ROW.format(*["-" * n for n in (8, 19, 8, 14, 17)]))
+    print(ROW.format("file", "package", *COLUMNS))
+    print(ROW.format(*["-" * n for n in (8, 19, 7, 8, 11, 15)]))
     for name, answers in found.items():
         print_rows(name, answers)
 

@@ -3,7 +3,7 @@
     python load_worker.py ours|transformers FOLDER
 
 Imports come before the measurement. Memory is what the process holds in RAM beyond that, in bytes,
-pages of a memory-mapped file included. Linux only.
+pages of a memory-mapped file included, except where it says private. Linux only.
 """
 
 import json
@@ -27,7 +27,7 @@ def model_class(which: str) -> Any:
 
 
 def memory(key: str) -> int:
-    """A size of this process: VmRSS (now) or VmHWM (its peak)."""
+    """A size of this process: VmRSS, its peak VmHWM, or RssAnon, which leaves out mapped files."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     found = next(line for line in lines if line.startswith(f"{key}:"))
     return int(found.split()[1]) * 1024
@@ -37,10 +37,15 @@ def measure(which: str, folder: str) -> dict[str, float]:
     """Load the model in float32, then run it once."""
     chosen = model_class(which)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
-    before, start = memory("VmRSS"), time.perf_counter()
+    before, private = memory("VmRSS"), memory("RssAnon")
+    start = time.perf_counter()
     model = chosen.from_pretrained(folder, dtype=torch.float32).eval()
     seconds = time.perf_counter() - start
-    loaded = {"seconds": seconds, "peak": memory("VmHWM") - before}
+    loaded = {
+        "seconds": seconds,
+        "peak": memory("VmHWM") - before,
+        "private": memory("RssAnon") - private,
+    }
     ids = torch.arange(LENGTH)[None] % model.config.vocab_size
     with torch.inference_mode():
         logits = model(input_ids=ids).logits

@@ -3,7 +3,7 @@
     python -m tests.checkpoints.hub_server REPOSITORIES CALLS
 
 REPOSITORIES: a folder with OWNER/NAME/REVISION/files. CALLS: a JSON list of the arguments of
-`resolve_source`. Prints a JSON list: for each call the folder or the error, and what was asked of
+`resolve_source`, or with "tokenizer" those of `resolve_tokenizer_source`. Prints a JSON list: for each call the folder or the error, and what was asked of
 the server meanwhile. A process of its own, because the hub's library reads its settings from the
 environment when it is imported.
 """
@@ -96,7 +96,7 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
-    from spacy_deberta.checkpoints import resolve_source
+    from spacy_deberta.checkpoints import resolve_source, resolve_tokenizer_source
     from spacy_deberta.errors import CheckpointError
 
     reports = []
@@ -104,7 +104,8 @@ def main() -> None:
         ASKED.clear()
         report = {"folder": None, "error": None}
         try:
-            report["folder"] = str(resolve_source(**call))
+            resolve = resolve_tokenizer_source if call.pop("tokenizer", False) else resolve_source
+            report["folder"] = str(resolve(**call))
         except CheckpointError as error:
             report["error"] = str(error)
         reports.append({**report, "asked": list(ASKED)})

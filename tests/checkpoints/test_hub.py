@@ -52,6 +52,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_all(sharded, {"model.safetensors.index.json": index})
     generator = {"config.json": b"{}", "pytorch_model.bin": b"large", GENERATOR: b"small"}
     write_all(root / "o" / "generator" / "main", generator)
+    write_all(root / "o" / "tokenizer" / "main", SINGLE)
     write_all(root / "o" / "flax" / "main", {"config.json": b"{}", "flax_model.msgpack": b""})
     hostile = json.dumps({"weight_map": {"a": "../../x.safetensors"}}).encode()
     files = {"config.json": b"{}", "model.safetensors.index.json": hostile}
@@ -85,6 +86,7 @@ ONLINE = [
     {"source": "o/hostile"},
     {"source": "o/missing"},
     {"source": "o/single", "revision": "gone"},
+    {"source": "o/tokenizer", "tokenizer": True},
 ]
 OFFLINE = [
     {"source": "o/single"},
@@ -92,6 +94,7 @@ OFFLINE = [
     {"source": "o/sharded"},
     {"source": "o/missing"},
     {"source": "o/flax"},
+    {"source": "o/tokenizer", "tokenizer": True},
 ]
 
 
@@ -133,6 +136,13 @@ def test_a_second_call_downloads_nothing(online: list[dict[str, Any]]) -> None:
 def test_a_revision_has_its_own_folder(online: list[dict[str, Any]]) -> None:
     assert names_in(online[2]) == ["config.json", "pytorch_model.bin"]
     assert online[2]["folder"] != online[0]["folder"]
+
+
+def test_a_tokenizer_is_fetched_without_weights(
+    online: list[dict[str, Any]], offline: list[dict[str, Any]]
+) -> None:
+    assert names_in(online[-1]) == ["config.json", "spm.model", "tokenizer_config.json"]
+    assert offline[-1] == {"folder": online[-1]["folder"], "error": None, "asked": []}
 
 
 def test_all_shards_and_no_other_file_are_fetched(online: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spacy_deberta.checkpoints import EMBEDDED_FOLDER, resolve_source
+from spacy_deberta.checkpoints import EMBEDDED_FOLDER, resolve_source, resolve_tokenizer_source
 from spacy_deberta.errors import CheckpointError
 
 
@@ -94,3 +94,23 @@ def test_a_name_on_the_hub_without_its_library(monkeypatch: pytest.MonkeyPatch) 
     )
     with pytest.raises(CheckpointError, match=message):
         resolve_source("microsoft/deberta-v3-base")
+
+
+def test_a_tokenizer_needs_no_config_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve_tokenizer_source(str(tmp_path)) == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert resolve_tokenizer_source(f"~/{tmp_path.name}") == tmp_path
+    assert resolve_tokenizer_source(None) == EMBEDDED_FOLDER
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "a\0b", "a/b/c"])
+def test_a_tokenizer_is_looked_for_like_a_checkpoint(source: str) -> None:
+    with pytest.raises(CheckpointError, match=r"source="):
+        resolve_tokenizer_source(source)
+
+
+def test_a_folder_with_a_tokenizer_has_no_revisions(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"the folder {tmp_path} has no revisions"):
+        resolve_tokenizer_source(str(tmp_path), revision="main")

@@ -50,29 +50,30 @@ USUAL: dict[str, Any] = {
     "head": "legacy",
     "loss": "classes",
 }
+ONE = {"num_hidden_layers": 1}  # where the head or the scores are looked at
 NARROW = {"type_vocab_size": 2, "embedding_size": 4}
 # name: family, task, changes of USUAL
 VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "v3-classes": ("v2", "sequence", {}),
     "v3-long": ("v2", "model", {"width": LONG, "padding": "left"}),
-    "c2p": ("v2", "tokens", {"pos_att_type": ["c2p"], "padding": "left"}),
-    "p2c": ("v2", "span", {"pos_att_type": ["p2c"]}),
+    "c2p": ("v2", "tokens", {**ONE, "pos_att_type": ["c2p"], "padding": "left"}),
+    "p2c": ("v2", "span", {**ONE, "pos_att_type": ["p2c"]}),
     "no-terms": ("v2", "model", {"pos_att_type": [], "padding": "row"}),
-    "no-relative": ("v2", "choice", {"relative_attention": False}),
-    "own-projections": ("v2", "choice", {"share_att_key": False}),
+    "no-relative": ("v2", "choice", {**ONE, "relative_attention": False}),
+    "own-projections": ("v2", "choice", {**ONE, "share_att_key": False}),
     "own-projections-p2c": (
         "v2",
         "sequence",
-        {"share_att_key": False, "pos_att_type": ["p2c"], "loss": "soft"},
+        {**ONE, "share_att_key": False, "pos_att_type": ["p2c"], "loss": "soft"},
     ),
-    "no-table-norm": ("v2", "masked-lm", {"norm_rel_ebd": "none", "head": "plain"}),
+    "no-table-norm": ("v2", "masked-lm", {**ONE, "norm_rel_ebd": "none", "head": "plain"}),
     "no-buckets": ("v2", "span", {"position_buckets": -1, "padding": "none", "width": LONG}),
     "biased-input": (
         "v2",
         "masked-lm",
         {"position_biased_input": True, "positions": True, "head": "plain"},
     ),
-    "types-and-projection": ("v2", "masked-lm", NARROW),
+    "types-and-projection": ("v2", "masked-lm", {**ONE, **NARROW}),
     "embeds": ("v2", "model", {**NARROW, "embeds": True, "hidden_act": "relu"}),
     "convolution": ("v2", "tokens", {"conv_kernel_size": 3}),
     "convolution-groups": (
@@ -80,13 +81,13 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "model",
         {"conv_kernel_size": 5, "conv_groups": 2, "conv_act": "gelu", "padding": "holes"},
     ),
-    "v1-regression": ("v1", "sequence", {"loss": "regression"}),
-    "v1-labels": ("v1", "sequence", {"loss": "multi", "pos_att_type": ["c2p"]}),
-    "v1-tokens": ("v1", "tokens", {"pos_att_type": ["p2c"], "padding": "holes"}),
+    "v1-regression": ("v1", "sequence", {**ONE, "loss": "regression"}),
+    "v1-labels": ("v1", "sequence", {**ONE, "loss": "multi", "pos_att_type": ["c2p"]}),
+    "v1-tokens": ("v1", "tokens", {**ONE, "pos_att_type": ["p2c"], "padding": "holes"}),
     "v1-span": ("v1", "span", {"padding": "none", "position_biased_input": True}),
-    "v1-masked-lm": ("v1", "masked-lm", NARROW),
-    "v1-masked-lm-plain": ("v1", "masked-lm", {"head": "plain", "padding": "left"}),
-    "v1-choice": ("v1", "choice", {"relative_attention": False}),
+    "v1-masked-lm": ("v1", "masked-lm", {**ONE, **NARROW}),
+    "v1-masked-lm-plain": ("v1", "masked-lm", {**ONE, "head": "plain", "padding": "left"}),
+    "v1-choice": ("v1", "choice", {**ONE, "relative_attention": False}),
     "v1-long": ("v1", "model", {"width": LONG, "pos_att_type": "p2c|c2p"}),
 }
 
