@@ -7,7 +7,7 @@ The packages, top to bottom; imports go down only (`make check` verifies it):
     training | thinc_layers | corpora
                              pre-training | torch inside thinc: windows, listeners, optimizer |
                              data files to Docs
-    modeling                 the public models: rectangles in, rectangles out
+    modeling                 the public models: rectangles in, rectangles out; tokenizers for them
     checkpoints              model folders to modules and back, strictly
     heads                    hidden states to logits and losses
     encoder                  DebertaEncoder, plain PyTorch
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         DebertaForTokenClassification,
         DebertaModel,
         DebertaPreTrainedModel,
+        DebertaTokenizer,
+        DebertaTokenizerFast,
         DebertaV2Config,
         DebertaV2ForMaskedLM,
         DebertaV2ForMultipleChoice,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
         DebertaV2ForTokenClassification,
         DebertaV2Model,
         DebertaV2PreTrainedModel,
+        DebertaV2Tokenizer,
+        DebertaV2TokenizerFast,
     )
 
 __version__ = "0.1.0"
@@ -59,6 +63,8 @@ __all__ = [
     "DebertaForTokenClassification",
     "DebertaModel",
     "DebertaPreTrainedModel",
+    "DebertaTokenizer",
+    "DebertaTokenizerFast",
     "DebertaV2Config",
     "DebertaV2ForMaskedLM",
     "DebertaV2ForMultipleChoice",
@@ -68,6 +74,8 @@ __all__ = [
     "DebertaV2ForTokenClassification",
     "DebertaV2Model",
     "DebertaV2PreTrainedModel",
+    "DebertaV2Tokenizer",
+    "DebertaV2TokenizerFast",
     "__version__",
 ]
 

@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import ByteLevelBPETokenizer
 
-from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer, train_unigram
+from spacy_deberta.tokenizers import (
+    BytePairTokenizer,
+    UnigramTokenizer,
+    load_tokenizer,
+    train_unigram,
+)
+from spacy_deberta.tokenizers.bpe import parse_merges
 from tests.tiny import write_checkpoint
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -20,21 +27,40 @@ Marie Curie Paris Warsaw London don't can't it's well-known 1903 1911 café naï
 """
 
 
+def tiny_texts() -> list[str]:
+    """A thousand sentences of the tiny text's words."""
+    rng = random.Random(0)
+    words = TINY_TEXT.split()
+    return [" ".join(rng.choices(words, k=12)) + rng.choice(".!?;") for _ in range(1000)]
+
+
 @pytest.fixture(scope="session")
 def tiny_spm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with spm.model and its settings: 350 pieces in the layout of v3."""
-    rng = random.Random(0)
-    texts = [
-        " ".join(rng.choices(TINY_TEXT.split(), k=12)) + rng.choice(".!?;") for _ in range(1000)
-    ]
     folder = tmp_path_factory.mktemp("tiny-spm")
-    train_unigram(texts, n_pieces=350).save(folder)
+    train_unigram(tiny_texts(), n_pieces=350).save(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tiny_spm_folder: Path) -> UnigramTokenizer:
-    return load_tokenizer(tiny_spm_folder)
+    tokenizer = load_tokenizer(tiny_spm_folder)
+    assert isinstance(tokenizer, UnigramTokenizer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_v1_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BytePairTokenizer:
+    """512 byte-level pieces in the layout of v1."""
+    trainer = ByteLevelBPETokenizer()
+    specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    trainer.train_from_iterator(
+        tiny_texts(), vocab_size=511, special_tokens=specials, show_progress=False
+    )
+    folder = tmp_path_factory.mktemp("tiny-bpe")
+    trainer.save_model(str(folder))
+    merges = parse_merges((folder / "merges.txt").read_bytes(), "merges.txt")
+    return BytePairTokenizer({**trainer.get_vocab(), "[MASK]": 511}, merges)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +72,9 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Unigra
 @pytest.fixture(scope="session")
 def v3_tokenizer() -> UnigramTokenizer:
     """The released vocabulary; only for tests marked `shared`."""
-    return load_tokenizer(SHARED_DATA / "tokenizers" / "deberta-v3")
+    tokenizer = load_tokenizer(SHARED_DATA / "tokenizers" / "deberta-v3")
+    assert isinstance(tokenizer, UnigramTokenizer)
+    return tokenizer
 
 
 @pytest.fixture(autouse=True)

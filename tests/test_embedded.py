@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 import spacy
+import torch
 
+from spacy_deberta import DebertaV2ForMaskedLM
 from spacy_deberta.checkpoints import EMBEDDED_FOLDER, load_encoder, load_masked_lm_head
 from spacy_deberta.tokenizers import load_tokenizer
 
@@ -37,6 +39,29 @@ def test_a_word_depends_on_its_context() -> None:
     money, river = nlp("I put money in the bank")[-1], nlp("We sat on the river bank")[-1]
     cosine = money.vector @ river.vector / (money.vector_norm * river.vector_norm)
     assert cosine < 0.9
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        ("Paris is the", "of France.", "capital"),
+        ("The president of the United", "spoke on Monday.", "states"),
+    ],
+)
+def test_masks_are_filled_with_sense(before: str, after: str, wanted: str) -> None:
+    model = DebertaV2ForMaskedLM.from_pretrained(None)
+    tokenizer = load_tokenizer(EMBEDDED_FOLDER)
+    left, right = (tokenizer.encode(text).ids.tolist() for text in (before, after))
+    ids = [tokenizer.cls_id, *left, tokenizer.mask_id, *right, tokenizer.sep_id]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, len(left) + 1]
+    assert tokenizer.piece(int(logits.argmax())) == "\u2581" + wanted
+
+
+def test_case_and_accents_do_not_matter() -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("deberta")
+    np.testing.assert_array_equal(nlp("Café in Paris").tensor, nlp("CAFE IN PARIS").tensor)
 
 
 def test_encoder_head_and_tokenizer_fit_each_other_and_the_size_limit() -> None:

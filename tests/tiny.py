@@ -14,7 +14,7 @@ from spacy.training import Example
 from spacy_deberta.checkpoints import save_encoder
 from spacy_deberta.config import DebertaConfig, DebertaV2Config
 from spacy_deberta.encoder import DebertaEncoder
-from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers import Tokenizer
 
 torch.set_num_threads(1)  # with matrices this small, threads only wait for each other
 
@@ -82,9 +82,7 @@ def tiny_v1_config(**changes: Any) -> DebertaConfig:
     return DebertaConfig(**{**settings, **changes})
 
 
-def write_checkpoint(
-    folder: Path, tokenizer: UnigramTokenizer, *, seed: int = 0, **changes: Any
-) -> Path:
+def write_checkpoint(folder: Path, tokenizer: Tokenizer, *, seed: int = 0, **changes: Any) -> Path:
     """A checkpoint folder with random weights."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,8 @@ def distil(
     """Word-aligned distillation with a masked-LM loss beside it; writes fp16 weights.
 
     The teacher is the BERT-like encoder in FOLDER, the student the same one over the vocabulary of
-    START. OUT also gets the masked-LM head. The result is saved every five minutes, and START may be
-    the OUT of an earlier run.
+    START. OUT also gets the masked-LM head. The result is saved every five minutes. START may
+    be the OUT of an earlier run.
     """
     import torch
 

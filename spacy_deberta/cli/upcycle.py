@@ -19,7 +19,8 @@ def upcycle(
     the mean of the old rows of its text. Train it on with `distil`.
     """
     from spacy_deberta.checkpoints import save_encoder
-    from spacy_deberta.tokenizers import load_tokenizer
+    from spacy_deberta.errors import TokenizerError
+    from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
     from spacy_deberta.training.upcycling import (
         load_wordpiece,
         replace_vocabulary,
@@ -27,6 +28,11 @@ def upcycle(
     )
 
     new = load_tokenizer(tokenizer)
+    if not isinstance(new, UnigramTokenizer):
+        raise TokenizerError(
+            f"{tokenizer}: holds a byte-level BPE, expected a unigram vocabulary. Write one with "
+            "train-tokenizer."
+        )
     encoder = replace_vocabulary(upcycle_encoder(source), load_wordpiece(source), new)
     save_encoder(encoder, output)
     new.save(output)

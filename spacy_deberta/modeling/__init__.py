@@ -1,4 +1,4 @@
-"""The public models: rectangles in, rectangles out, under the names that users know.
+"""The public models and tokenizers, under the names that users know: rectangles in and out.
 
 Read in this order:
 
@@ -9,6 +9,7 @@ Read in this order:
     loading.py     what is asked of a checkpoint beside what it holds
     base.py        loading, saving, resizing: what all models share
     bare.py, sequence.py, token.py, masked_lm.py      one class per task
+    tokenization.py  texts to rectangles
 
 There is one implementation of every task. The names of the second family are subclasses that take
 its config, and differ in nothing else.
@@ -41,6 +42,12 @@ from spacy_deberta.modeling.token import (
     DebertaV2ForReplacedTokenDetection,
     DebertaV2ForTokenClassification,
 )
+from spacy_deberta.modeling.tokenization import (
+    DebertaTokenizer,
+    DebertaTokenizerFast,
+    DebertaV2Tokenizer,
+    DebertaV2TokenizerFast,
+)
 
 __all__ = [
     "BaseModelOutput",
@@ -53,6 +60,8 @@ __all__ = [
     "DebertaForTokenClassification",
     "DebertaModel",
     "DebertaPreTrainedModel",
+    "DebertaTokenizer",
+    "DebertaTokenizerFast",
     "DebertaV2Config",
     "DebertaV2ForMaskedLM",
     "DebertaV2ForMultipleChoice",
@@ -62,6 +71,8 @@ __all__ = [
     "DebertaV2ForTokenClassification",
     "DebertaV2Model",
     "DebertaV2PreTrainedModel",
+    "DebertaV2Tokenizer",
+    "DebertaV2TokenizerFast",
     "MaskedLMOutput",
     "MultipleChoiceModelOutput",
     "QuestionAnsweringModelOutput",

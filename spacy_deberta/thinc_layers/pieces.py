@@ -14,10 +14,10 @@ from spacy_deberta.alignment import TokenAlignment, align_tokens
 from spacy_deberta.thinc_layers.types import DocPieces
 
 if TYPE_CHECKING:
-    from spacy_deberta.tokenizers import UnigramTokenizer
+    from spacy_deberta.tokenizers import Tokenizer
 
 
-def split_docs(tokenizer: UnigramTokenizer, docs: Sequence[Doc]) -> list[DocPieces]:
+def split_docs(tokenizer: Tokenizer, docs: Sequence[Doc]) -> list[DocPieces]:
     """Split the text of every Doc into pieces.
 
     Returns:

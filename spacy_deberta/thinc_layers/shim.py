@@ -27,7 +27,7 @@ from spacy_deberta.thinc_layers.wrapper import encode_batch
 
 if TYPE_CHECKING:
     from spacy_deberta.encoder import DebertaEncoder
-    from spacy_deberta.tokenizers import UnigramTokenizer
+    from spacy_deberta.tokenizers import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class DebertaShim(PyTorchShim):
         super().__init__(None)
         self.source = source
         self.pooling = pooling
-        self._tokenizer: UnigramTokenizer | None = None
+        self._tokenizer: Tokenizer | None = None
         self._step: TorchStep | None = None
 
     @property
@@ -69,7 +69,7 @@ class DebertaShim(PyTorchShim):
         return encoder
 
     @property
-    def tokenizer(self) -> UnigramTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer that belongs to the encoder."""
         if self._tokenizer is None:
             self.load_source()
@@ -116,12 +116,10 @@ class DebertaShim(PyTorchShim):
     def from_bytes(self, bytes_data: bytes) -> DebertaShim:
         """Take encoder and tokenizer from such a blob; `source` is not looked at."""
         from spacy_deberta.checkpoints import encoder_from_bytes
-        from spacy_deberta.tokenizers import UnigramTokenizer
+        from spacy_deberta.tokenizers import tokenizer_from_bytes
 
         parts = srsly.msgpack_loads(bytes_data)
-        self._take(
-            encoder_from_bytes(parts["encoder"]), UnigramTokenizer.from_bytes(parts["tokenizer"])
-        )
+        self._take(encoder_from_bytes(parts["encoder"]), tokenizer_from_bytes(parts["tokenizer"]))
         return self
 
     def predict(self, inputs: EncoderBatch) -> Tensor:  # type: ignore[override]  # not ArgsKwargs
@@ -192,7 +190,7 @@ class DebertaShim(PyTorchShim):
                 if name in weights:
                     parameter.copy_(weights[name])
 
-    def _take(self, encoder: DebertaEncoder, tokenizer: UnigramTokenizer) -> None:
+    def _take(self, encoder: DebertaEncoder, tokenizer: Tokenizer) -> None:
         _make_forks_safe()
         self._model = encoder.to(get_torch_default_device())
         self._tokenizer = tokenizer

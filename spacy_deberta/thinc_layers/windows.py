@@ -26,11 +26,11 @@ from spacy_deberta.alignment import (
 from spacy_deberta.thinc_layers.types import DocPieces, EncoderBatch, EncoderSettings, Integers
 
 if TYPE_CHECKING:
-    from spacy_deberta.tokenizers import UnigramTokenizer
+    from spacy_deberta.tokenizers import Tokenizer
 
 
 def pack_docs(
-    docs: Sequence[DocPieces], tokenizer: UnigramTokenizer, settings: EncoderSettings
+    docs: Sequence[DocPieces], tokenizer: Tokenizer, settings: EncoderSettings
 ) -> EncoderBatch:
     """Cut Docs into windows and pack these, across Docs, under the budget of pieces."""
     cut = [_cut(doc, settings) for doc in docs]

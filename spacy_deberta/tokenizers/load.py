@@ -1,153 +1,149 @@
 """A model folder to a tokenizer: every file that decides ids is read, or refused by name."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spacy_deberta.errors import TokenizerError
-from spacy_deberta.tokenizers.unigram import (
-    ADDED_FILE,
-    CLS,
-    MASK,
-    MAX_MODEL_BYTES,
-    MODEL_FILE,
-    PAD,
-    SEP,
-    SETTINGS_FILE,
-    UNK,
-    UnigramTokenizer,
+from spacy_deberta.tokenizers import bpe, unigram
+from spacy_deberta.tokenizers.added import AddedFiles
+from spacy_deberta.tokenizers.bpe import MERGES_FILE, VOCAB_FILE, BytePairTokenizer, parse_merges
+from spacy_deberta.tokenizers.byte_pair_files import (
+    ENCODER_FILE,
+    VocabAndMerges,
+    read_encoder_file,
 )
+from spacy_deberta.tokenizers.encoding import Tokenizer
+from spacy_deberta.tokenizers.files import (
+    SETTINGS_FILE,
+    TOKENIZER_FILE,
+    read_capped,
+    read_object,
+)
+from spacy_deberta.tokenizers.model_file import MAX_MODEL_BYTES
+from spacy_deberta.tokenizers.packing import WHAT, unpack
+from spacy_deberta.tokenizers.special import MASK, SPECIAL
+from spacy_deberta.tokenizers.tokenizer_json import (
+    UNIGRAM,
+    TokenizerJson,
+    read_tokenizer_json,
+)
+from spacy_deberta.tokenizers.unigram import MODEL_FILE, UnigramTokenizer
 
-MAX_JSON_BYTES = 4 * 2**20
+MASK_TAKES_SPACES = {MASK: {"lstrip": True}}
 MAX_LISTED = 10  # names of files in an error message
-SPECIAL_KEYS = {
-    "pad_token": PAD,
-    "cls_token": CLS,
-    "sep_token": SEP,
-    "unk_token": UNK,
-    "mask_token": MASK,
+KINDS: dict[str, type[UnigramTokenizer] | type[BytePairTokenizer]] = {
+    unigram.KIND: UnigramTokenizer,
+    bpe.KIND: BytePairTokenizer,
 }
-UNSUPPORTED = "do_lower_case"  # true in no released DeBERTa v2 or v3
-SPLIT = "split_by_punct"  # the same, but true in the embedded model
-BYTE_BPE_FILES = ("bpe_encoder.bin", "vocab.json", "merges.txt")
 
 
-def load_tokenizer(folder: Path) -> UnigramTokenizer:
-    """Load the tokenizer of a DeBERTa v2, v3 or mDeBERTa model folder.
+def load_tokenizer(folder: Path, changes: Mapping[str, Any] | None = None) -> Tokenizer:
+    """Load the tokenizer of a DeBERTa model folder, of any version.
 
-    Reads spm.model and, where they exist, tokenizer_config.json and added_tokens.json.
+    The vocabulary is the first of these that is there: spm.model (v2, v3, mDeBERTa), vocab.json
+    with merges.txt, bpe_encoder.bin (both v1), tokenizer.json (either). Read beside it, where they
+    exist: tokenizer_config.json, special_tokens_map.json and added_tokens.json.
+
+    Args:
+        folder: of the model.
+        changes: settings to take instead of those in tokenizer_config.json.
 
     Raises:
         TokenizerError: a file is missing, too large or damaged, or the settings ask for something
             that would give other ids than the checkpoint was trained with.
     """
-    path = _find_model(folder)
-    settings = _read_object(folder / SETTINGS_FILE)
-    _check_settings(settings, folder / SETTINGS_FILE)
-    added = _added_pieces(settings, _read_object(folder / ADDED_FILE), folder)
-    model = _read_capped(path, MAX_MODEL_BYTES)
-    tokenizer = UnigramTokenizer(
+    settings = {**read_object(folder / SETTINGS_FILE), **(changes or {})}
+    if (folder / MODEL_FILE).is_file():
+        return _unigram(folder, settings)
+    if (folder / VOCAB_FILE).is_file() and (folder / MERGES_FILE).is_file():
+        vocab = read_object(folder / VOCAB_FILE, MAX_MODEL_BYTES)
+        merges = read_capped(folder / MERGES_FILE, MAX_MODEL_BYTES)
+        path = folder / VOCAB_FILE
+        return _byte_pair(path, (vocab, parse_merges(merges, str(folder / MERGES_FILE))), settings)
+    if (folder / ENCODER_FILE).is_file():
+        path = folder / ENCODER_FILE
+        return _byte_pair(path, read_encoder_file(path), settings)
+    if (folder / TOKENIZER_FILE).is_file():
+        described = read_tokenizer_json(folder / TOKENIZER_FILE)
+        if described.kind == UNIGRAM:
+            return _unigram(folder, settings, described)
+        return _byte_pair(described.path, described.vocab_and_merges(), settings, described)
+    raise TokenizerError(_nothing_found(folder))
+
+
+def tokenizer_from_bytes(data: bytes) -> Tokenizer:
+    """Rebuild a tokenizer of any class from its `to_bytes`.
+
+    Raises:
+        TokenizerError: the bytes are something else.
+    """
+    kind = unpack(data).kind
+    if kind not in KINDS:
+        raise TokenizerError(
+            f"{WHAT}: hold a {kind!r} tokenizer, expected {' or '.join(map(repr, KINDS))}. A newer "
+            "version has written them; update spacy-deberta."
+        )
+    return KINDS[kind].from_bytes(data)
+
+
+def _unigram(
+    folder: Path, settings: dict[str, Any], described: TokenizerJson | None = None
+) -> UnigramTokenizer:
+    path = described.path if described else folder / MODEL_FILE
+    model = described.model() if described else read_capped(path, MAX_MODEL_BYTES)
+    files = AddedFiles(folder, settings, listed=described.added if described else ())
+    steps = described.steps if described else {}
+    known: dict[str, int] = {}
+    if files.unnumbered():
+        plain = UnigramTokenizer(model, mask_id=files.numbers.get(MASK), source=str(path))
+        known = {piece: plain.added[piece].id for piece in SPECIAL}
+    return UnigramTokenizer(
         model,
-        mask_id=added.pop(MASK, None),
-        split_by_punct=settings.get(SPLIT, False),
+        mask_id=files.numbers.get(MASK),
+        split_by_punct=_switch(settings, "split_by_punct", folder, "Punctuation" in steps),
+        do_lower_case=_switch(settings, "do_lower_case", folder, "Lowercase" in steps),
+        added=files.pieces(known),
         source=str(path),
     )
-    for piece, number in added.items():
-        if not 0 <= number < tokenizer.n_pieces or tokenizer.piece(number) != piece:
-            raise TokenizerError(
-                f"{folder}: added piece {piece!r} (number {number}) is not in {MODEL_FILE}; the "
-                f"only piece that can be added to it is {MASK}. Remove it from {ADDED_FILE} and "
-                f"{SETTINGS_FILE}, or use a checkpoint without added pieces."
-            )
-    return tokenizer
 
 
-def _find_model(folder: Path) -> Path:
-    """The path of spm.model; else an error that says what the folder holds instead."""
-    path = folder / MODEL_FILE
-    if path.is_file():
-        return path
-    if not folder.is_dir():
-        raise TokenizerError(f"{folder}: not a folder; looked for {MODEL_FILE} in it.")
-    found = sorted(entry.name for entry in folder.iterdir())
-    if any(name in found for name in BYTE_BPE_FILES):
-        raise TokenizerError(
-            f"{folder}: no {MODEL_FILE}, but {', '.join(n for n in BYTE_BPE_FILES if n in found)}: "
-            "the byte-level BPE of DeBERTa v1, which is not supported yet. Use a v2 or v3 model."
-        )
-    listing = ", ".join(found[:MAX_LISTED]) or "nothing"
-    listing += ", ..." * (len(found) > MAX_LISTED)
-    raise TokenizerError(
-        f"{folder}: no {MODEL_FILE} (the SentencePiece model of DeBERTa v2 and v3); the folder "
-        f"holds {listing}. Copy {MODEL_FILE} from the checkpoint into it."
+def _byte_pair(
+    path: Path,
+    vocabulary: VocabAndMerges,
+    settings: dict[str, Any],
+    described: TokenizerJson | None = None,
+) -> BytePairTokenizer:
+    vocab, merges = vocabulary
+    listed = described.added if described else ()
+    files = AddedFiles(path.parent, settings, listed=listed, defaults=MASK_TAKES_SPACES)
+    step = described.steps["ByteLevel"] if described else {}
+    default = step.get("add_prefix_space") is True
+    return BytePairTokenizer(
+        vocab,
+        merges,
+        added=files.pieces(vocab),
+        add_prefix_space=_switch(settings, "add_prefix_space", path.parent, default),
+        source=str(path),
     )
 
 
-def _check_settings(settings: dict[str, Any], path: Path) -> None:
-    """Refuse settings that change ids and that the tokenizer does not follow."""
-    value = settings.get(UNSUPPORTED, False)
-    if value is not False:
-        raise TokenizerError(
-            f"{path}: {UNSUPPORTED}={value!r} is not supported, expected false. Its pieces would "
-            "differ from those the checkpoint was trained with."
-        )
-    value = settings.get(SPLIT, False)
+def _switch(settings: dict[str, Any], key: str, folder: Path, default: bool) -> bool:
+    value = settings.get(key, default)
     if not isinstance(value, bool):
-        raise TokenizerError(f"{path}: {SPLIT}={value!r}, expected true or false.")
-    for key, expected in SPECIAL_KEYS.items():
-        value = settings.get(key, expected)
-        content = value.get("content") if isinstance(value, dict) else value
-        if content != expected:
-            raise TokenizerError(
-                f"{path}: {key}={content!r}, expected {expected!r}. Use the file saved with "
-                f"{MODEL_FILE}."
-            )
-
-
-def _added_pieces(settings: dict[str, Any], added: dict[str, Any], folder: Path) -> dict[str, int]:
-    """Piece to number, from both places where pieces can be added to a model."""
-    pieces = dict(added)
-    decoder = settings.get("added_tokens_decoder", {})
-    try:
-        for number, entry in decoder.items():
-            if pieces.setdefault(entry["content"], int(number)) != int(number):
-                raise TokenizerError(
-                    f"{folder}: {entry['content']!r} is number {number} in {SETTINGS_FILE} and "
-                    f"{pieces[entry['content']]} in {ADDED_FILE}. Keep the checkpoint's own files."
-                )
-        return {str(piece): int(number) for piece, number in pieces.items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise TokenizerError(
-            f"{folder}: added pieces are malformed ({error!r}); expected piece to number in "
-            f"{ADDED_FILE} and number to an object with 'content' in {SETTINGS_FILE}."
-        ) from error
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an absent file reads as an empty one."""
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(_read_capped(path, MAX_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, TokenizerError):
-            raise
-        raise TokenizerError(f"{path}: not valid JSON ({error}). Download it again.") from error
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{path}: holds a {type(value).__name__}, expected a JSON object.")
+        raise TokenizerError(f"{folder / SETTINGS_FILE}: {key}={value!r}, expected true or false.")
     return value
 
 
-def _read_capped(path: Path, max_bytes: int) -> bytes:
-    """Read a file whose size is in bounds, looking at the size first."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise TokenizerError(f"{path}: cannot be read ({error.strerror}).") from error
-    if len(data) > max_bytes:
-        raise TokenizerError(
-            f"{path}: larger than {max_bytes} bytes, too large for what it should be. Check that "
-            "it is the checkpoint's own file."
-        )
-    return data
+def _nothing_found(folder: Path) -> str:
+    """What is missing, and what the folder holds instead."""
+    if not folder.is_dir():
+        return f"{folder}: not a folder; looked for {MODEL_FILE} in it."
+    found = sorted(entry.name for entry in folder.iterdir())
+    listing = ", ".join(found[:MAX_LISTED]) or "nothing"
+    listing += ", ..." * (len(found) > MAX_LISTED)
+    return (
+        f"{folder}: no {MODEL_FILE} (the SentencePiece model of DeBERTa v2 and v3), no "
+        f"{VOCAB_FILE} with {MERGES_FILE} and no {ENCODER_FILE} (v1), no {TOKENIZER_FILE}; the "
+        f"folder holds {listing}. Copy the checkpoint's own files into it."
+    )

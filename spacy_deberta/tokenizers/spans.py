@@ -24,6 +24,7 @@ LAST_WHITESPACE = 0x3000  # the ideographic space; a test looks behind it
 IS_WHITESPACE = np.array([chr(code).isspace() for code in range(LAST_WHITESPACE + 2)])
 
 Ints = npt.NDArray[np.int32]
+First = npt.NDArray[np.int64]  # (B + 1,) number of each text's first piece, and that of all
 Mask = npt.NDArray[np.bool_]
 Spans = tuple[Ints, Ints]  # starts and ends, (N,) each
 
@@ -122,18 +123,26 @@ def irregular_spans(starts: Ints, ends: Ints, text: str, offsets: Sequence[int])
 
 def trim_whitespace(starts: Ints, ends: Ints, text: str) -> Spans:
     """Shrink spans (N,) to begin and end at visible characters; what has none becomes empty."""
-    visible = is_visible(text)
-    here = np.arange(len(text) + 1, dtype=np.int32)
-    next_visible, last_visible = here.copy(), here
-    next_visible[:-1][~visible] = len(text)
-    next_visible = np.minimum.accumulate(next_visible[::-1])[::-1]
-    last_visible[1:][~visible] = 0
-    last_visible = np.maximum.accumulate(last_visible)
+    next_visible, last_visible = visible_neighbors(text)
     starts = next_visible[starts]
     return starts, np.maximum(last_visible[ends], starts)
 
 
-def attach_empty(starts: Ints, ends: Ints, first: npt.NDArray[np.int64]) -> None:
+def visible_neighbors(text: str) -> tuple[Ints, Ints]:
+    """For each place (len(text) + 1,), where the next visible character begins and the last ends.
+
+    Where there is none: the end of the text, and its beginning.
+    """
+    visible = is_visible(text)
+    here = np.arange(len(text) + 1, dtype=np.int32)
+    following, last = here.copy(), here
+    following[:-1][~visible] = len(text)
+    following = np.minimum.accumulate(following[::-1])[::-1]
+    last[1:][~visible] = 0
+    return following, np.maximum.accumulate(last)
+
+
+def attach_empty(starts: Ints, ends: Ints, first: First) -> None:
     """Give empty spans, in place, the span of the next piece of the same text that has one.
 
     Args:

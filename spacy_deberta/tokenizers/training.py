@@ -7,7 +7,8 @@ from typing import Any
 import sentencepiece
 
 from spacy_deberta.errors import TokenizerError
-from spacy_deberta.tokenizers.unigram import CLS, PAD, SEP, UNK, UnigramTokenizer
+from spacy_deberta.tokenizers.special import CLS, PAD, SEP, UNK
+from spacy_deberta.tokenizers.unigram import UnigramTokenizer
 
 SENTENCEPIECE_LAYOUT: dict[str, Any] = {
     "model_type": "unigram",

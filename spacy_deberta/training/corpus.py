@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spacy_deberta.errors import DataError
-from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers import Tokenizer
 
 PIECES_FILE = "pieces.u16"
 DOCUMENTS_FILE = "documents.npy"
@@ -71,7 +71,7 @@ class PieceCorpus:
         return np.concatenate(cuts)
 
 
-def write_corpus(files: Sequence[Path], tokenizer: UnigramTokenizer, folder: Path) -> PieceCorpus:
+def write_corpus(files: Sequence[Path], tokenizer: Tokenizer, folder: Path) -> PieceCorpus:
     """Tokenize text files (documents separated by blank lines, .xz or plain) into a folder.
 
     Raises:

@@ -16,10 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, open_checkpoint, save_encoder
+from spacy_deberta.checkpoints import (
+    load_encoder,
+    load_masked_lm_head,
+    open_checkpoint,
+    save_encoder,
+)
 from spacy_deberta.encoder import DebertaEncoder, pool_rows
 from spacy_deberta.heads import MaskedLMHead
-from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
+from spacy_deberta.tokenizers import Tokenizer, load_tokenizer
 from spacy_deberta.training.corpus import read_lines
 from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
 from spacy_deberta.training.masking import Int64, WordHider
@@ -73,7 +78,7 @@ class Distillation:
         teacher: DebertaEncoder,
         student: DebertaEncoder,
         head: MaskedLMHead,
-        tokenizer: UnigramTokenizer,
+        tokenizer: Tokenizer,
         settings: DistillationSettings,
     ) -> None:
         self._teacher = teacher.eval()
@@ -143,7 +148,7 @@ class UpcycledPair:
     teacher: DebertaEncoder
     student: DebertaEncoder
     head: MaskedLMHead
-    tokenizer: UnigramTokenizer
+    tokenizer: Tokenizer
     reader: WordReader
 
     @classmethod

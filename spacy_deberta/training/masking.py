@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers import Tokenizer
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -74,13 +74,14 @@ class WordHider:
     """`mask_words` for the pieces of one tokenizer.
 
     Args:
-        tokenizer: whose word-initial pieces begin with the marker "\u2581".
+        tokenizer: whose word-initial pieces begin with its marker of a space.
         share: chance of every word to be chosen.
     """
 
-    def __init__(self, tokenizer: UnigramTokenizer, share: float) -> None:
+    def __init__(self, tokenizer: Tokenizer, share: float) -> None:
         pieces = [tokenizer.piece(number) for number in range(tokenizer.n_pieces)]
-        self._word_start = np.asarray([piece.startswith("\u2581") for piece in pieces])
+        marker = tokenizer.space_marker
+        self._word_start = np.asarray([piece.startswith(marker) for piece in pieces])
         self._special = np.zeros(tokenizer.n_pieces, dtype=bool)
         self._special[[tokenizer.cls_id, tokenizer.sep_id]] = True
         first = 1 + max(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.unk_id)

@@ -15,7 +15,7 @@ from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, save_en
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import ConfigError
 from spacy_deberta.heads import MaskedLMHead
-from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers import Tokenizer
 from spacy_deberta.training.corpus import PieceCorpus
 from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
 from spacy_deberta.training.masking import Int64, MaskedBatch, WordHider
@@ -80,7 +80,7 @@ class MaskedLM(torch.nn.Module):
             return cls(encoder, MaskedLMHead(encoder.config))
         return cls(encoder, load_masked_lm_head(folder, encoder))
 
-    def save(self, folder: Path, tokenizer: UnigramTokenizer) -> None:
+    def save(self, folder: Path, tokenizer: Tokenizer) -> None:
         """Write encoder, head and tokenizer as a checkpoint folder in fp16."""
         save_encoder(self.encoder, folder, head=self.head, dtype=torch.float16)
         tokenizer.save(folder)
@@ -97,7 +97,7 @@ class BatchSampler:
     """Endless packed, masked batches from a corpus."""
 
     def __init__(
-        self, corpus: PieceCorpus, tokenizer: UnigramTokenizer, settings: MaskedLMSettings
+        self, corpus: PieceCorpus, tokenizer: Tokenizer, settings: MaskedLMSettings
     ) -> None:
         self._corpus = corpus
         self._tokenizer = tokenizer

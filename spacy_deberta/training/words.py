@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from spacy_deberta.errors import DataError, TokenizerError
-from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers import Tokenizer as PieceTokenizer
 from spacy_deberta.training.masking import Int64
 
 _WORD = re.compile(r"\S+")
@@ -46,7 +46,7 @@ class WordReader:
         longest: most pieces of a text, special ones apart.
     """
 
-    def __init__(self, teacher: Tokenizer, student: UnigramTokenizer, longest: int) -> None:
+    def __init__(self, teacher: Tokenizer, student: PieceTokenizer, longest: int) -> None:
         self._teacher = teacher
         self._student = student
         self._longest = longest

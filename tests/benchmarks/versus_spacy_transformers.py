@@ -62,7 +62,7 @@ def their_config(ours: Config, source: Path) -> Config:
     window, stride = settings["window"], settings["stride"]
     config["components"]["transformer"] = their_component(source, window=window, stride=stride)
     config["nlp"]["pipeline"] = ["transformer", "ner"]
-    config["components"]["ner"]["model"]["tok2vec"] = {
+    config["components"]["ner"]["model"]["tok2vec"]["*"]["encoder"] = {
         "@architectures": "spacy-transformers.TransformerListener.v1",
         "pooling": {"@layers": "reduce_mean.v1"},
         "grad_factor": 1.0,

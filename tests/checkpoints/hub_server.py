@@ -3,9 +3,9 @@
     python -m tests.checkpoints.hub_server REPOSITORIES CALLS
 
 REPOSITORIES: a folder with OWNER/NAME/REVISION/files. CALLS: a JSON list of the arguments of
-`resolve_source`, or with "tokenizer" those of `resolve_tokenizer_source`. Prints a JSON list: for each call the folder or the error, and what was asked of
-the server meanwhile. A process of its own, because the hub's library reads its settings from the
-environment when it is imported.
+`resolve_source`, or with "tokenizer" of `resolve_tokenizer_source`. Prints a JSON list: for each
+call the folder or the error, and what was asked of the server meanwhile. A process of its own,
+because the hub's library reads its settings from the environment when it is imported.
 """
 
 from __future__ import annotations

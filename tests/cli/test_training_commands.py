@@ -71,5 +71,5 @@ def test_a_text_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_vocabulary_is_named(bert_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"spm\.model"):
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json: holds a 'WordPiece' model"):
         run("upcycle", bert_folder, tmp_path / "out", "--tokenizer", bert_folder)

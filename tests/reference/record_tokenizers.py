@@ -1,107 +1,48 @@
-"""Record what the tokenizers of `transformers` return for the calls in tokenizer_cases.py.
+"""Let `transformers` split texts. Run by the interpreter of a peer:
 
-    python -m tests.benchmarks.peers transformers-4.57.6 transformers-5.23.0     # once
-    python -m tests.reference.record_tokenizers                 # writes tokenizer-api/ beside this
+    python -m tests.reference.record_tokenizers JOBS.json
 
-Two tiny vocabularies are trained and kept, so that the recordings stay true whatever later versions
-of the trainers do. With the argument "peer", which the command gives to each peer's interpreter,
-this is the peer's side: it imports `transformers` and nothing of ours.
+JOBS.json is a list of jobs. Beside every NAME.texts.json in a job's folder, NAME.result.json gets
+what came out: ids, texts read back from them, and the small files that the peer saves for such a
+tokenizer.
 """
 
-from __future__ import annotations
-
 import json
-import os
-import random
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.peers import TRANSFORMERS, peer_python
-from tests.reference.tokenizer_cases import (
-    FAMILIES,
-    FOLDER,
-    IN_VERSION_5,
-    ApiCase,
-    answer,
-    api_cases,
-    decode_cases,
-)
+import transformers
 
-PEERS = ("transformers-4.57.6", TRANSFORMERS)
-ROOT = Path(__file__).parents[2]
-SPECIALS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-CLASSES = {"v1": "DebertaTokenizer", "v2": "DebertaV2Tokenizer"}
+SMALL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
-def make_vocabularies() -> None:
-    """Train a vocabulary for each family, in the layout of the released ones."""
-    from tokenizers import ByteLevelBPETokenizer
-
-    from spacy_deberta.tokenizers import train_unigram
-    from tests.conftest import TINY_TEXT
-
-    rng = random.Random(0)
-    texts = [
-        " ".join(rng.choices(TINY_TEXT.split(), k=12)) + rng.choice(".!?,") for _ in range(900)
-    ]
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    v1, v2 = FOLDER / "v1", FOLDER / "v2"
-    v1.mkdir(parents=True)
-    pairs = ByteLevelBPETokenizer()
-    pairs.train_from_iterator(texts, vocab_size=360, special_tokens=SPECIALS)
-    pairs.save_model(str(v1))
-    vocabulary = json.loads((v1 / "vocab.json").read_text(encoding="utf-8"))
-    content = json.dumps({**vocabulary, "[MASK]": len(vocabulary)}, ensure_ascii=False)
-    (v1 / "vocab.json").write_text(content, encoding="utf-8")
-    settings = {"do_lower_case": False, "vocab_type": "gpt2"}
-    (v1 / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    v2.mkdir()
-    files = train_unigram(texts, n_pieces=360).vocabulary_files()
-    (v2 / "spm.model").write_bytes(files["spm.model"])
-    settings = {"do_lower_case": False, "vocab_type": "spm"}
-    (v2 / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-
-
-def record(peer: str) -> None:
-    """The peer's side: answer all cases of both families."""
-    import transformers
-
-    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
-    for family in FAMILIES:
-        recorded: dict[str, Any] = {}
-        for case in api_cases(family):
-            recorded[case.name] = _answer(transformers, family, case)
-        for case in decode_cases(recorded):
-            recorded[case.name] = _answer(transformers, family, case)
-        kept = IN_VERSION_5 if peer == TRANSFORMERS else recorded
-        lines = [f"{json.dumps(name)}: {json.dumps(recorded[name])}" for name in kept]
-        text = "{\n" + ",\n".join(lines) + "\n}\n"
-        (FOLDER / f"{peer}-{family}.json").write_text(text, encoding="utf-8")
-
-
-def _answer(transformers: Any, family: str, case: ApiCase) -> Any:
-    name = CLASSES[family] + "Fast" * case.fast
-    tokenizer = getattr(transformers, name).from_pretrained(FOLDER / family, **case.settings)
-    try:
-        return answer(tokenizer, case)
-    except Exception as error:  # whatever it raises is its answer
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-def main() -> None:
-    """Replace vocabularies and recordings, or answer as the peer."""
-    if sys.argv[1:2] == ["peer"]:
-        record(sys.argv[2])
-        return
-    make_vocabularies()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for peer in PEERS:
-        command = [str(peer_python(peer)), "-m", "tests.reference.record_tokenizers", "peer", peer]
-        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+def run(job: dict[str, Any]) -> None:
+    """Split and read back all texts of one job."""
+    tokenizer = getattr(transformers, job["class"]).from_pretrained(
+        job["folder"], split_special_tokens=not job["specials"], **job["options"]
+    )
+    tokenizer.add_tokens(job["add"])
+    if job["add_special"]:
+        tokenizer.add_special_tokens({"additional_special_tokens": job["add_special"]})
+    folder = Path(job["folder"])
+    saved = folder / "saved"
+    tokenizer.save_pretrained(saved)
+    files = {
+        name: json.loads((saved / name).read_text(encoding="utf-8"))
+        for name in SMALL_FILES
+        if (saved / name).exists()
+    }
+    about = {"version": transformers.__version__, "files": files}
+    for path in folder.glob("*.texts.json"):
+        texts = json.loads(path.read_text(encoding="utf-8"))
+        ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        decoded = [tokenizer.decode(row) for row in ids] if job["decode"] else []
+        target = folder / path.name.replace(".texts.", ".result.")
+        target.write_text(json.dumps({**about, "ids": ids, "decoded": decoded}), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    transformers.utils.logging.set_verbosity_error()  # texts may be longer than a model reads
+    for each in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        run(each)

@@ -1,153 +1,54 @@
-"""The public tokenizers answer as those of `transformers`, recorded by record_tokenizers.py."""
+"""Pieces and texts equal those of `transformers` 4.57.6, as recorded by tokenizer_cases.py."""
 
 import json
-from functools import cache
-from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-import spacy_deberta
-from spacy_deberta.errors import TokenizerError
-from spacy_deberta.tokenizers.batch import TruncationWarning
-from tests.benchmarks.peers import TRANSFORMERS
-from tests.reference.record_tokenizers import CLASSES, PEERS
-from tests.reference.tokenizer_cases import (
-    FAMILIES,
-    FOLDER,
-    IN_VERSION_5,
-    ApiCase,
-    answer,
-    api_cases,
-    decode_cases,
-)
+from spacy_deberta.tokenizers import Tokenizer, load_tokenizer
+from tests.reference.tokenizer_cases import CASES, FOLDER, all_cases, write_vocabulary
 
-OFFSETS = "offset_mapping"
-WARN = ("max-length-alone", "truncation-without-limit", "too-long-for-the-model")
-
-ONE_SEP = "two [SEP] between the texts of a pair, and no types"
-MASK_SPACE = "[MASK] does not take the space before it"
-NO_SPACE = "no space before words"
-TRIMMED = "spans begin with the space before a word"
-NO_METHOD = "the method is gone, or answers for whole rows only"
-NO_BYTES = (
-    "characters without a piece are [UNK], not bytes; nothing is normalized by the model file"
-)
-TYPES = "the second text has type 1 also without special pieces"
-ODD_PIECE = "where two texts of equal length lose an odd number of pieces, the first loses one more"
-ORDER = "the columns have another order"
-# Every difference to version 5 among the recorded calls; the vocabulary's own differences and the
-# reasons why 4.57.6 is followed are in tests/tokenizers.
-DIFFERENCES_TO_5 = {
-    "v1": {
-        "pair": ONE_SEP,
-        "True-equal-40": ONE_SEP,
-        "specials-around-two": ONE_SEP,
-        "typed-specials": MASK_SPACE,
-        "tokenize-typed": MASK_SPACE,
-        "words": NO_SPACE,
-        "windows": TRIMMED,
-        "build": NO_METHOD,
-        "types": NO_METHOD,
-        "mask": NO_METHOD,
-    },
-    "v2": {
-        "unknown": NO_BYTES,
-        "typed-specials": NO_BYTES,
-        "typed-as-text": NO_BYTES,
-        "tokenize-typed": NO_BYTES,
-        "without-specials": TYPES,
-        "True-equal-40": ODD_PIECE,
-        "windows": TRIMMED,
-        "build": NO_METHOD,
-        "types": NO_METHOD,
-        "mask": NO_METHOD,
-        "model_input_names": ORDER,
-    },
-}
+RECORDED = json.loads((FOLDER / CASES).read_text(encoding="utf-8"))
+TEXTS = RECORDED["texts"]
+BY_NAME = {each["case"]["name"]: each for each in RECORDED["cases"]}
 
 
-@cache
-def recorded(peer: str, family: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / f"{peer}-{family}.json").read_text("utf-8"))
-    return found
+def tokenizer_of(recorded: dict[str, Any], folder: Path) -> Tokenizer:
+    """The recorded vocabulary with the small files that the peer has saved beside it."""
+    write_vocabulary(folder, recorded["case"]["model"])
+    for name, content in recorded["files"].items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return load_tokenizer(folder)
 
 
-def all_cases(family: str) -> list[ApiCase]:
-    return [*api_cases(family), *decode_cases(recorded(PEERS[0], family))]
+@pytest.mark.parametrize("name", BY_NAME)
+def test_pieces_equal_transformers(name: str, tmp_path: Path) -> None:
+    recorded = BY_NAME[name]
+    tokenizer = tokenizer_of(recorded, tmp_path)
+    found = tokenizer.encode_batch(TEXTS, specials=recorded["case"]["specials"])
+    for text, ids, pieces in zip(TEXTS, recorded["ids"], found, strict=True):
+        assert pieces.ids.tolist() == ids, text
 
 
-@cache
-def loaded(family: str, settings: tuple[tuple[str, Any], ...] = ()) -> Any:
-    tokenizers = getattr(spacy_deberta, CLASSES[family])
-    return tokenizers.from_pretrained(FOLDER / family, **dict(settings))
+@pytest.mark.parametrize("name", BY_NAME)
+def test_texts_of_pieces_equal_transformers(name: str, tmp_path: Path) -> None:
+    recorded = BY_NAME[name]
+    tokenizer = tokenizer_of(recorded, tmp_path)
+    assert [tokenizer.decode(ids) for ids in recorded["ids"]] == recorded["decoded"]
 
 
-def ours(family: str, case: ApiCase) -> Any:
-    tokenizer = loaded(family, tuple(case.settings.items()))
-    if case.name in WARN:
-        with pytest.warns(TruncationWarning):
-            return answer(tokenizer, case)
-    return answer(tokenizer, case)
+@pytest.mark.parametrize("name", BY_NAME)
+def test_saved_folder_makes_the_same_pieces(name: str, tmp_path: Path) -> None:
+    """What `transformers` has saved, loaded and saved by us."""
+    recorded = BY_NAME[name]
+    tokenizer_of(recorded, tmp_path / "theirs").save(tmp_path / "ours")
+    found = load_tokenizer(tmp_path / "ours").encode_batch(
+        TEXTS, specials=recorded["case"]["specials"]
+    )
+    assert [pieces.ids.tolist() for pieces in found] == recorded["ids"]
 
 
-def trimmed(span: list[int], text: str) -> tuple[int, int] | None:
-    """A span of theirs without whitespace; None for one that is nothing else."""
-    start, stop = span
-    inner = text[start:stop].strip()
-    if span != [0, 0] and not inner:
-        return None
-    return stop - len(text[start:stop].lstrip()), start + len(text[start:stop].rstrip())
-
-
-@pytest.mark.parametrize(
-    ("family", "case"),
-    [(family, case) for family in FAMILIES for case in all_cases(family)],
-    ids=[f"{family}-{case.name}" for family in FAMILIES for case in all_cases(family)],
-)
-def test_answers_equal_those_of_version_4_57_6(family: str, case: ApiCase) -> None:
-    found, theirs = ours(family, case), recorded(PEERS[0], family)[case.name]
-    if case.fast and OFFSETS in theirs:
-        found, theirs = {**found, OFFSETS: None}, {**theirs, OFFSETS: None}
-    assert found == theirs
-
-
-@pytest.mark.parametrize("name", ["windows", "windows-padded", "windows-from-the-left"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_offsets_are_theirs_without_whitespace(family: str, name: str) -> None:
-    """A bare "▁", which has none without, takes the next piece's; theirs is the space."""
-    case = next(case for case in api_cases(family) if case.name == name)
-    given = case.arguments[0]
-    texts = [given] if isinstance(given, str) else given
-    found, theirs = ours(family, case), recorded(PEERS[0], family)[name]
-    n_compared = 0
-    for row, (our_spans, their_spans) in enumerate(
-        zip(found[OFFSETS], theirs[OFFSETS], strict=True)
-    ):
-        text = texts[found["overflow_to_sample_mapping"][row]]
-        for our_span, their_span in zip(our_spans, their_spans, strict=True):
-            expected = trimmed(their_span, text)
-            assert expected in (None, tuple(our_span))
-            n_compared += expected is not None
-    assert n_compared > 20
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_differences_to_version_5_are_those_listed(family: str) -> None:
-    theirs = recorded(TRANSFORMERS, family)
-    cases = {case.name: case for case in all_cases(family)}
-    assert tuple(theirs) == IN_VERSION_5
-    different = {name for name, found in theirs.items() if ours(family, cases[name]) != found}
-    assert different == set(DIFFERENCES_TO_5[family])
-
-
-def test_a_text_too_short_to_give_way_is_refused_where_theirs_stays_uncut() -> None:
-    """They log an error and return more pieces than asked for."""
-    tokenizer = loaded("v2")
-    with pytest.raises(TokenizerError, match="max_length=8: less than the 3 special pieces and"):
-        tokenizer("Paris", "London painted new letters.", truncation="only_first", max_length=8)
-
-
-def test_recordings_hold_an_answer_for_every_case() -> None:
-    answers = chain.from_iterable(recorded(PEERS[0], family).values() for family in FAMILIES)
-    assert not [found for found in answers if isinstance(found, dict) and "error" in found]
+def test_the_recordings_cover_every_case() -> None:
+    assert list(BY_NAME) == [case.name for case in all_cases()]
+    assert RECORDED["peer"] == "transformers 4.57.6"

@@ -1,305 +1,169 @@
-"""Calls of the public tokenizers whose results are recorded and compared; read by both sides."""
+# ruff: noqa: RUF001  (characters that look alike are what is tested)
+"""What `transformers` 4.57.6 makes of awkward texts, recorded for a plain test run.
+
+    python -m tests.benchmarks.peers transformers-4.57.6      # once
+    python -m tests.reference.tokenizer_cases                 # writes tokenizers-4.57.6/
+
+The oracle are its slow tokenizers, which hold SentencePiece's own model and GPT-2's own code.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import lzma
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "tokenizer-api"
-FAMILIES = ("v1", "v2")
+import sentencepiece
+from tokenizers import ByteLevelBPETokenizer
 
-LONG = "Marie Curie crossed the old river slowly, early in the morning, again and again."
-SHORT = "London painted new letters."
-QUESTION = "Paris wrote?"
-UNKNOWN = "Every \u2603 in \u65e5\u672c, \u00bd \ufb01ne e\u0301"
-TYPED = "the [MASK] old[SEP] [CLS]river [UNK] [PAD]x [MASK]"
-PARTS = ["Marie", "crossed", "the", "river,", "slowly"]
-WORDS = ["Marie", "Curie", "wrote", ",", "slowly", "[MASK]", "", " again", "don't"]
-TEXTS = [LONG, SHORT, "", " \n ", TYPED, "tabs\tand  spaces ", UNKNOWN]
+from spacy_deberta.tokenizers import train_unigram
+from spacy_deberta.tokenizers.model_file import Vocabulary, write_model
+from tests.benchmarks.peers import peer_python
+from tests.conftest import tiny_texts
 
-# What is recorded of transformers 5 too, where all tokenizers are of one other kind.
-IN_VERSION_5 = (
-    "text",
-    "pair",
-    "unknown",
-    "typed-specials",
-    "typed-as-text",
-    "without-specials",
-    "truncated-text",
-    "truncated-left",
-    "True-equal-40",
-    "to-max-length",
-    "words",
-    "windows",
-    "tokenize-typed",
-    "build",
-    "types",
-    "mask",
-    "mask-of-a-row",
-    "specials-around-two",
-    "model_input_names",
-    "decode-text",
-)
+ROOT = Path(__file__).parents[2]
+PEER = "transformers-4.57.6"
+FOLDER = Path(__file__).parent / "tokenizers-4.57.6"
+COMMAND = "python -m tests.reference.tokenizer_cases"
+MODEL, VOCAB, MERGES, CASES = "spm.model.xz", "vocab.json", "merges.txt", "cases.json"
+SLOW = {"v1": "DebertaTokenizer", "v2": "DebertaV2Tokenizer"}
+
+PROBES = [
+    "", " ", "\n\t ", "the old river", " the", "the ", "  two  spaces ", "tab\tnew\nline\r\n",
+    "ﬁne ½ Ａ１ ㍿", "\u00a0nbsp\u3000ideo", "zero\u200bwidth", "\ufeffBOM mid\ufeffdle",
+    "so\u00adft", "nul\x00nul \x01\x1c", "é e\u0301 A\u0302\u0300", "a" + "\u0301" * 9,
+    "👩\u200d👧 🇩🇪 ☃☃", "日本語 中", "각 한국어", "ﷺ z ｶﾞ …", "a▁b ▁",
+    "don't can't it's we're I'LL he'd'",
+    "1903, 1911: 12345 ²³", "x\u1680y\x85z\u2028w", "İstanbul ΑΣ ẞ straße",
+    "[CLS] the [MASK] [SEP]", "the [MASK].", "the[MASK]old", "a  [MASK]  [MASK] b", "[MASK]",
+    "[MASK] first", "last [MASK]", "[PAD][UNK] [mask] [ MASK ]", "[CLS]", "\n[SEP]\n",
+    "a NEWTOK b", "NEWTOKNEWTOK", "newtok NEW NEWTO <sp> x<sp>y", "SOLO aSOLO SOLO SOLO.",
+    "the LEFT old RIGHT river", "!? !? \"quoted\" (50%) a.b@c-d",
+]  # fmt: skip
+
+ADD = ["NEWTOK", "NEW"]
+ADD_SPECIAL = ["<sp>"]
 
 
 @dataclass(frozen=True)
-class ApiCase:
-    """One call.
+class TokenizerCase:
+    """One tokenizer and what it is to do.
 
     Attributes:
-        name: what tests call it.
-        method: "" for calling the tokenizer itself; the name of a method or attribute.
-        arguments: those by position.
-        options: those by name.
-        settings: of `from_pretrained`.
-        fast: whether the peer's fast class has to answer, for the slow one cannot.
-        look: names of methods of the encoding to call on row 0, beside reading its columns.
-        families: those that have it.
+        name: of the case.
+        model: "v1", "v2", or "v2-unknown" for a model without byte pieces.
+        specials: whether special pieces in the text are looked for.
+        options: settings, as in tokenizer_config.json.
+        add: pieces that a user has added.
+        add_special: the same, special ones.
     """
 
     name: str
-    method: str = ""
-    arguments: list[Any] = field(default_factory=list)
+    model: str
+    specials: bool
     options: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    fast: bool = False
-    look: tuple[str, ...] = ()
-    families: tuple[str, ...] = FAMILIES
+    add: list[str] = field(default_factory=list)
+    add_special: list[str] = field(default_factory=list)
+
+    def job(self, folder: Path, *, decode: bool) -> dict[str, Any]:
+        """What the peer is told."""
+        kind = SLOW[self.model[:2]]
+        return {**asdict(self), "class": kind, "folder": str(folder), "decode": decode}
 
 
-def api_cases(family: str) -> list[ApiCase]:
-    """All of one family."""
-    cases = [*_plain(), *_truncated(), *_padded(), *_in_words(), *_windows(), *_methods()]
-    return [case for case in cases if family in case.families]
-
-
-def _call(name: str, *arguments: Any, **options: Any) -> ApiCase:
-    return ApiCase(name, "", list(arguments), options)
-
-
-def _plain() -> list[ApiCase]:
-    return [
-        _call("text", LONG),
-        _call("unknown", UNKNOWN),
-        _call("pair", QUESTION, LONG),
-        _call("batch", TEXTS),
-        _call("batch-of-one", [SHORT]),
-        _call("batch-with-pairs", [SHORT, LONG, ""], [LONG, "", ""]),
-        _call("list-of-pairs", [(SHORT, LONG), (LONG, QUESTION)]),
-        _call("without-specials", SHORT, LONG, add_special_tokens=False),
-        _call("special-mask", QUESTION, TYPED, return_special_tokens_mask=True),
-        _call("typed-specials", TYPED),
-        _call("ids-only", SHORT, return_token_type_ids=False, return_attention_mask=False),
-        ApiCase("typed-as-text", "", [TYPED], {}, {"split_special_tokens": True}),
-    ]
-
-
-def _truncated() -> list[ApiCase]:
-    pairs = {"short-long": (SHORT, LONG), "long-short": (LONG, SHORT), "equal": (LONG, LONG)}
-    cases = [
-        _call(f"{strategy}-{name}-{limit}", *pair, truncation=strategy, max_length=limit)
-        for strategy in (True, "only_first", "only_second")
-        for name, pair in pairs.items()
-        for limit in ((40, 41) if strategy is True else (50, 51))
-        if not (strategy == "only_first" and name == "short-long")
-        if not (strategy == "only_second" and name == "long-short")
-    ]
-    left = {"truncation_side": "left"}
-    options = {"truncation": True, "max_length": 9}
-    return [
-        *cases,
-        _call("longest-first-to-the-specials", SHORT, LONG, truncation=True, max_length=3),
-        _call("truncated-text", LONG, **options),
-        _call("truncated-batch", TEXTS, **options),
-        _call("max-length-alone", TEXTS, max_length=9),
-        _call("truncation-without-limit", LONG, truncation=True),
-        _call("not-truncated", LONG, truncation=False, max_length=9),
-        _call("do-not-truncate", LONG, truncation="do_not_truncate", max_length=9),
-        ApiCase("truncated-left", "", [LONG], options, left),
-        ApiCase("pair-truncated-left", "", [SHORT, LONG], {**options, "max_length": 14}, left),
-        ApiCase("model-max-length", "", [LONG], {"truncation": True}, {"model_max_length": 7}),
-        ApiCase("too-long-for-the-model", "", [LONG], {}, {"model_max_length": 7}),
-    ]
-
-
-def _padded() -> list[ApiCase]:
-    mask = {"return_special_tokens_mask": True}
-    return [
-        _call("padded", TEXTS, padding=True, **mask),
-        _call("longest", TEXTS, padding="longest"),
-        _call("to-max-length", TEXTS[1:4], padding="max_length", max_length=30),
-        _call("shorter-than-longest", [SHORT, LONG], padding="max_length", max_length=25),
-        _call("one-to-max-length", SHORT, QUESTION, padding="max_length", max_length=40),
-        _call("to-a-multiple", TEXTS, padding=True, pad_to_multiple_of=8),
-        _call("left-by-argument", TEXTS, padding=True, padding_side="left", **mask),
-        _call("rectangle", TEXTS, padding="max_length", truncation=True, max_length=12),
-        _call("do-not-pad", TEXTS, padding="do_not_pad"),
-        ApiCase("left", "", [TEXTS, TEXTS], {"padding": True}, {"padding_side": "left"}),
-        ApiCase("pad", "pad", [{"input_ids": [[1, 9, 8, 2], [1, 2]]}]),
-        ApiCase("pad-one", "pad", [{"input_ids": [1, 9, 2]}], {"pad_to_multiple_of": 4}),
-        ApiCase(
-            "pad-rows",
-            "pad",
-            [[{"input_ids": [1, 9], "token_type_ids": [0, 1]}] * 2],
-            {"padding": "max_length", "max_length": 5},
-        ),
-    ]
-
-
-def _in_words() -> list[ApiCase]:
-    options = {"is_split_into_words": True}
-    return [
-        _call("words", WORDS, **options),
-        _call("words-and-words", WORDS, SHORT.split(), **options),
-        _call("batch-in-words", [WORDS, SHORT.split()], **options),
-        _call("batch-of-word-pairs", [WORDS, ["a"]], [["b"], WORDS], **options),
-        _call("words-truncated", WORDS, truncation=True, max_length=8, **options),
-        ApiCase(
-            "fast-words",
-            "",
-            [PARTS],
-            {**options, "return_offsets_mapping": True},
-            {},
-            fast=True,
-            look=("tokens", "word_ids"),
-            families=("v2",),  # the fast class of v1 wants add_prefix_space, and then adds more
-        ),
-        ApiCase(
-            "fast-words-of-a-text",
-            "",
-            [LONG],
-            {},
-            {},
-            fast=True,
-            look=("tokens", "word_ids"),
-            families=("v2",),  # in v1, words end at punctuation too
-        ),
-    ]
-
-
-def _windows() -> list[ApiCase]:
-    options = {
-        "return_overflowing_tokens": True,
-        "return_offsets_mapping": True,
-        "return_special_tokens_mask": True,
+def all_cases() -> list[TokenizerCase]:
+    """Every option, with special pieces as text and as pieces."""
+    settings = {
+        "v1": [{}, {"add_prefix_space": True}],
+        "v2": [{}, {"do_lower_case": True}, {"split_by_punct": True}],
+        "v2-unknown": [{}, {"do_lower_case": True, "split_by_punct": True}],
     }
-    look = ("tokens", "sequence_ids")  # of row 0
-    second = {"truncation": "only_second", "max_length": 30, "stride": 4, **options}
-    left = {"truncation_side": "left"}
-
-    def fast(name: str, *arguments: Any, **changes: Any) -> ApiCase:
-        given = {"truncation": True, "max_length": 12, "stride": 3, **options, **changes}
-        return ApiCase(name, "", list(arguments), given, {}, fast=True, look=look)
-
-    return [
-        fast("windows", LONG),
-        fast("windows-without-overlap", LONG, stride=0),
-        fast("windows-of-a-batch", [LONG, SHORT, LONG]),
-        fast("windows-padded", [LONG, SHORT], padding=True),
-        fast("windows-that-are-one", QUESTION),
-        fast("windows-without-specials", LONG, add_special_tokens=False),
-        ApiCase("second-in-windows", "", [[QUESTION], [LONG]], second, {}, fast=True, look=look),
-        ApiCase(
-            "first-in-windows",
-            "",
-            [LONG, QUESTION],
-            {**second, "truncation": "only_first", "padding": "max_length"},
-            {},
-            fast=True,
-            look=look,
-        ),
-        ApiCase(
-            "windows-from-the-left",
-            "",
-            [LONG],
-            {"truncation": True, "max_length": 12, "stride": 3, **options},
-            left,
-            fast=True,
-            look=look,
-        ),
-    ]
-
-
-def _methods() -> list[ApiCase]:
-    return [
-        ApiCase("tokenize", "tokenize", [LONG]),
-        ApiCase("tokenize-typed", "tokenize", [TYPED]),
-        ApiCase("encode", "encode", [SHORT]),
-        ApiCase("encode-pair", "encode", [SHORT, QUESTION], {"add_special_tokens": False}),
-        ApiCase("pieces-of-ids", "convert_ids_to_tokens", [[1, 5, 280, 300, 2]]),
-        ApiCase("piece-of-id", "convert_ids_to_tokens", [300]),
-        ApiCase(
-            "pieces-skipping",
-            "convert_ids_to_tokens",
-            [[1, 0, 3, 300, 2]],
-            {"skip_special_tokens": True},
-        ),
-        ApiCase("ids-of-pieces", "convert_tokens_to_ids", [["[CLS]", "the", "[MASK]", "none!"]]),
-        ApiCase("id-of-piece", "convert_tokens_to_ids", ["[SEP]"]),
-        ApiCase("build", "build_inputs_with_special_tokens", [[5, 6]]),
-        ApiCase("build-pair", "build_inputs_with_special_tokens", [[5, 6], [7]]),
-        ApiCase("types", "create_token_type_ids_from_sequences", [[5, 6]]),
-        ApiCase("types-pair", "create_token_type_ids_from_sequences", [[5, 6], [7]]),
-        ApiCase("mask", "get_special_tokens_mask", [[5, 6]]),
-        ApiCase("mask-pair", "get_special_tokens_mask", [[5, 6], [7]]),
-        ApiCase(
-            "mask-of-a-row",
-            "get_special_tokens_mask",
-            [[1, 5, 3, 2, 0]],
-            {"already_has_special_tokens": True},
-        ),
-        ApiCase("specials-around-one", "num_special_tokens_to_add"),
-        ApiCase("specials-around-two", "num_special_tokens_to_add", [True]),
-        *(ApiCase(name, name) for name in ATTRIBUTES),
-        ApiCase("get-vocab", "get_vocab"),
-        ApiCase("length", "__len__"),
-    ]
-
-
-ATTRIBUTES = (
-    "vocab_size",
-    "all_special_tokens",
-    "all_special_ids",
-    "special_tokens_map",
-    "model_input_names",
-    "padding_side",
-    "truncation_side",
-    "model_max_length",
-    "pad_token_type_id",
-    *(f"{role}_token" for role in ("pad", "cls", "sep", "unk", "mask", "bos", "eos")),
-    *(f"{role}_token_id" for role in ("pad", "cls", "sep", "unk", "mask", "bos", "eos")),
-)
-
-
-def answer(tokenizer: Any, case: ApiCase) -> Any:
-    """What a tokenizer, theirs or ours, says; in the types that JSON has."""
-    found = getattr(tokenizer, case.method) if case.method else tokenizer
-    if callable(found):
-        found = found(*case.arguments, **case.options)
-    if hasattr(found, "data"):
-        looks = {name: getattr(found, name)(0) for name in case.look}
-        found = {**found.data, **looks}
-    if isinstance(found, dict) and case.method == "special_tokens_map":
-        found = {name: str(piece) for name, piece in found.items()}
-    return json.loads(json.dumps(found))
-
-
-def decode_cases(recorded: dict[str, Any]) -> list[ApiCase]:
-    """Ways back from the piece numbers that were recorded for the other cases."""
-    found = {
-        name: columns["input_ids"]
-        for name, columns in recorded.items()
-        if isinstance(columns, dict) and "input_ids" in columns
-    }
-    single = {name: row for name, row in found.items() if row and isinstance(row[0], int)}
     cases = []
-    for name, row in single.items():
-        cases.append(ApiCase(f"decode-{name}", "decode", [row]))
-        options = {"skip_special_tokens": True}
-        cases.append(ApiCase(f"decode-skipping-{name}", "decode", [row], options))
-    rows = list(single.values())
-    clean = {"clean_up_tokenization_spaces": True}
-    dotted = ApiCase("decode-cleaned", "decode", [rows[0]], clean)
-    return [*cases, dotted, ApiCase("batch-decode", "batch_decode", [rows])]
+    for model, choices in settings.items():
+        for options in choices:
+            name = "-".join([model, *options])
+            cases.append(TokenizerCase(name, model, False, options))
+            cases.append(TokenizerCase(f"{name}-specials", model, True, options))
+            added = (ADD, ADD_SPECIAL)
+            cases.append(TokenizerCase(f"{name}-added", model, True, options, *added))
+    return cases
+
+
+def write_vocabulary(folder: Path, model: str) -> None:
+    """Write the recorded vocabulary in the layout of a model folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if model == "v1":
+        for name in (VOCAB, MERGES):
+            (folder / name).write_bytes((FOLDER / name).read_bytes())
+        return
+    content = lzma.decompress((FOLDER / MODEL).read_bytes())
+    (folder / "spm.model").write_bytes(content if model == "v2" else without_bytes(content))
+
+
+def without_bytes(model: bytes) -> bytes:
+    """The same SentencePiece model without byte pieces, as v2's: it has unknown pieces."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    kept = [n for n in range(processor.get_piece_size()) if not processor.is_byte(n)]
+    return write_model(
+        Vocabulary(processor.id_to_piece(kept), processor.get_score(kept), rules=None)
+    )
+
+
+def run_peer(peer: str, jobs: Sequence[dict[str, Any]]) -> None:
+    """Let a peer's interpreter do jobs, whose folders hold texts and get results."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "jobs.json"
+        path.write_text(json.dumps(jobs), encoding="utf-8")
+        command = [str(peer_python(peer)), "-m", "tests.reference.record_tokenizers", str(path)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+
+
+def main() -> None:
+    """Train the tiny vocabularies, and record what the peer makes of the probes."""
+    FOLDER.mkdir(exist_ok=True)
+    _train()
+    cases = all_cases()
+    recorded = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary) / case.name for case in cases]
+        for case, folder in zip(cases, folders, strict=True):
+            write_vocabulary(folder, case.model)
+            (folder / "probes.texts.json").write_text(json.dumps(PROBES), encoding="utf-8")
+        jobs = [case.job(folder, decode=True) for case, folder in zip(cases, folders, strict=True)]
+        run_peer(PEER, jobs)
+        for case, folder in zip(cases, folders, strict=True):
+            result = json.loads((folder / "probes.result.json").read_text(encoding="utf-8"))
+            version = result.pop("version")
+            recorded.append({"case": asdict(case), **result})
+    content = {"peer": f"transformers {version}", "command": COMMAND, "texts": PROBES}
+    lines = ",\n".join(json.dumps(each) for each in recorded)
+    text = json.dumps(content)[:-1] + f', "cases": [\n{lines}\n]}}\n'
+    (FOLDER / CASES).write_text(text, encoding="utf-8")
+
+
+def _train() -> None:
+    texts = tiny_texts()
+    model = train_unigram(texts, n_pieces=350).vocabulary_files()["spm.model"]
+    (FOLDER / MODEL).write_bytes(lzma.compress(model, preset=9))
+    trainer = ByteLevelBPETokenizer()
+    specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    trainer.train_from_iterator(texts, vocab_size=600, special_tokens=specials, show_progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.save_model(folder)
+        vocab = json.loads((Path(folder) / VOCAB).read_text(encoding="utf-8"))
+        merges = (Path(folder) / MERGES).read_bytes()
+    (FOLDER / VOCAB).write_text(
+        json.dumps({**vocab, "[MASK]": len(vocab)}, ensure_ascii=False), encoding="utf-8"
+    )
+    (FOLDER / MERGES).write_bytes(merges)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,9 @@ TEXTS = st.text(ALPHABET, max_size=40)
 
 
 def processor_of(tokenizer: UnigramTokenizer) -> sentencepiece.SentencePieceProcessor:
-    return sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes()[5:])
+    return sentencepiece.SentencePieceProcessor(
+        model_proto=tokenizer.vocabulary_files()["spm.model"]
+    )
 
 
 def covered_by_loop(processor: sentencepiece.SentencePieceProcessor, text: str) -> list[list[int]]:
@@ -129,10 +131,12 @@ def test_any_text_has_the_spans_of_the_loop(tiny_tokenizer: UnigramTokenizer, te
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=10_000, deadline=None)
 @given(text=TEXTS)
 def test_many_texts_have_the_spans_of_the_loop(tiny_tokenizer: UnigramTokenizer, text: str) -> None:
     check_pieces(tiny_tokenizer, text)
+    normalized = processor_of(tiny_tokenizer).normalize(text).replace("▁", " ")
+    assert tiny_tokenizer.decode(tiny_tokenizer.encode(text).ids) == normalized.strip()
 
 
 @settings(max_examples=30, deadline=None)
@@ -249,6 +253,19 @@ def test_piece_outside_the_vocabulary_is_an_error(
 ) -> None:
     with pytest.raises(TokenizerError, match=f"number {number} is not in .* from 0 to 349"):
         tiny_tokenizer.piece(number)
+
+
+def test_numbers_and_strings_of_pieces_are_each_other_s(tiny_tokenizer: UnigramTokenizer) -> None:
+    t = tiny_tokenizer
+    assert [t.piece_id(t.piece(number)) for number in range(t.n_pieces)] == list(range(350))
+    assert t.piece_id("no such piece") is None
+    assert t.piece_id("[UNK]") == t.unk_id
+
+
+def test_numbers_between_the_model_and_mask_read_unknown(tiny_tokenizer: UnigramTokenizer) -> None:
+    t = UnigramTokenizer(tiny_tokenizer.vocabulary_files()["spm.model"], mask_id=360)
+    assert [t.piece(number) for number in (355, 360)] == ["[UNK]", "[MASK]"]
+    assert t.decode([355, 360]) == "[UNK][MASK]"
 
 
 def test_decode_joins_bytes_and_names_special_pieces(tiny_tokenizer: UnigramTokenizer) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_deberta.training.masking import MaskedBatch, Masking, mask_words
+from spacy_deberta.tokenizers import BytePairTokenizer
+from spacy_deberta.training.masking import MaskedBatch, Masking, WordHider, mask_words
 
 MASK, FIRST, LAST = 99, 10, 90
 
@@ -91,3 +92,17 @@ def test_a_special_piece_ends_a_word() -> None:
         tuple(mask(pieces, starts, maskable, 0.5, seed).targets.tolist()) for seed in range(40)
     }
     assert found == {(), (0,), (2,), (0, 2)}
+
+
+def test_words_of_byte_pieces_begin_at_their_spaces(tiny_v1_tokenizer: BytePairTokenizer) -> None:
+    pieces = tiny_v1_tokenizer.encode(" harbours mountains").ids.astype(np.int64)
+    names = [tiny_v1_tokenizer.piece(number) for number in pieces]
+    second = max(place for place, name in enumerate(names) if name.startswith("Ġ"))
+    assert 1 < second < len(pieces) - 1
+    hider = WordHider(tiny_v1_tokenizer, 0.5)
+    found = {
+        tuple(hider.hide(pieces, np.random.default_rng(seed)).targets.tolist())
+        for seed in range(40)
+    }
+    first, last = tuple(range(second)), tuple(range(second, len(pieces)))
+    assert found == {(), first, last, first + last}
