@@ -39,11 +39,10 @@ from spacy_deberta.tokenizers.bpe import BytePairTokenizer
 from spacy_deberta.tokenizers.encoding import AddedPiece, Pieces, SurrogateWarning, Tokenizer
 from spacy_deberta.tokenizers.load import load_tokenizer, tokenizer_from_bytes
 from spacy_deberta.tokenizers.tokenizer_json import NormalizationWarning
-from spacy_deberta.tokenizers.training import SENTENCEPIECE_LAYOUT, train_unigram
+from spacy_deberta.tokenizers.training import train_unigram
 from spacy_deberta.tokenizers.unigram import UnigramTokenizer
 
 __all__ = [
-    "SENTENCEPIECE_LAYOUT",
     "AddedPiece",
     "BytePairTokenizer",
     "NormalizationWarning",

@@ -12,8 +12,10 @@ Source: sentencepiece_model.proto of SentencePiece.
 """
 
 import struct
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sentencepiece
 
@@ -106,8 +108,22 @@ def write_model(vocabulary: Vocabulary) -> bytes:
 
 def default_rules() -> bytes:
     """SentencePiece's own compiled rules for NFKC."""
-    made = sentencepiece.SentencePieceNormalizer(rule_name=RULES).serialized_model_proto()
-    return _content(_content(made, NORMALIZER), 2)
+    return _rules_of(sentencepiece.SentencePieceNormalizer(rule_name=RULES))
+
+
+def compiled_rules(table: str) -> bytes:
+    """Rules of one's own, compiled: a line for each, source and target in hexadecimal code points.
+
+    "41 TAB 61" writes an "a" for every "A"; characters without a rule stay.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rules.tsv"
+        path.write_text(table, encoding="ascii")
+        return _rules_of(sentencepiece.SentencePieceNormalizer(rule_tsv=str(path)))
+
+
+def _rules_of(normalizer: sentencepiece.SentencePieceNormalizer) -> bytes:
+    return _content(_content(normalizer.serialized_model_proto(), NORMALIZER), 2)
 
 
 def _content(message: bytes, wanted: int) -> bytes:

@@ -10,7 +10,7 @@ from spacy_deberta.errors import TokenizerError
 from spacy_deberta.tokenizers.special import CLS, PAD, SEP, UNK
 from spacy_deberta.tokenizers.unigram import UnigramTokenizer
 
-SENTENCEPIECE_LAYOUT: dict[str, Any] = {
+LAYOUT: dict[str, Any] = {
     "model_type": "unigram",
     "byte_fallback": True,
     "normalization_rule_name": "nmt_nfkc",
@@ -61,7 +61,7 @@ def train_unigram(
             input_sentence_size=max_texts,
             shuffle_input_sentence=max_texts > 0,
             num_threads=n_threads,
-            **SENTENCEPIECE_LAYOUT,
+            **LAYOUT,
         )
     except RuntimeError as error:
         raise TokenizerError(

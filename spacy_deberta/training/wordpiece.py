@@ -14,28 +14,30 @@ kept; what no piece covers, in bytes.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import string
-import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-import sentencepiece
 from tokenizers import Tokenizer
 
 from spacy_deberta.errors import TokenizerError
-from spacy_deberta.tokenizers import SENTENCEPIECE_LAYOUT, UnigramTokenizer
+from spacy_deberta.tokenizers import UnigramTokenizer
+from spacy_deberta.tokenizers.model_file import (
+    BYTE_PIECES,
+    Vocabulary,
+    compiled_rules,
+    write_model,
+)
+from spacy_deberta.tokenizers.special import CLS, PAD, SEP, UNK
 
 SPACE = "\u2581"
 CONTINUED = "##"
 BATCH_TEXTS = 2000
 N_OWN_PIECES = 262  # four special ones, 256 bytes, a bare "▁", and [MASK] behind the model
 LAST_CHARACTER = 0x2FFFF  # no letters with case, accents or compatibility forms behind it
-ORDINARY = 1  # SentencePiece's number for a piece that is neither special nor a byte
 
 
 def unigram_from_wordpiece(old: Tokenizer, texts: Sequence[str], n_pieces: int) -> UnigramTokenizer:
@@ -50,7 +52,7 @@ def unigram_from_wordpiece(old: Tokenizer, texts: Sequence[str], n_pieces: int) 
         n_pieces: size of the vocabulary, special pieces, bytes and [MASK] included.
 
     Raises:
-        TokenizerError: there are fewer pieces, or `protobuf` is not installed.
+        TokenizerError: the vocabulary and the texts do not support that many pieces.
     """
     room = n_pieces - N_OWN_PIECES
     kept = _most_frequent(old, _count(old, texts), room)
@@ -95,24 +97,10 @@ def _restricted(old: Tokenizer, kept: Iterable[str]) -> Tokenizer:
 
 
 def _model(scores: dict[str, float]) -> bytes:
-    """A serialized SentencePiece model; takes the special pieces and bytes from an empty one."""
-    try:
-        from sentencepiece import sentencepiece_model_pb2 as messages
-    except ImportError as error:
-        raise TokenizerError(
-            "writing a SentencePiece model needs protobuf: pip install 'spacy-deberta[upcycle]'."
-        ) from error
-    model = messages.ModelProto()  # type: ignore[attr-defined]  # made at run time
-    model.ParseFromString(_smallest_model())
-    learned = [piece for piece in model.pieces if piece.type != ORDINARY]
-    del model.pieces[:]
-    model.pieces.extend(learned)
-    model.pieces.add(piece=SPACE, score=min(scores.values()), type=ORDINARY)
-    for piece, score in scores.items():
-        model.pieces.add(piece=_marked(piece), score=score, type=ORDINARY)
-    model.trainer_spec.vocab_size = len(model.pieces)
-    serialized: bytes = model.SerializeToString()
-    return serialized
+    """A serialized SentencePiece model: DeBERTa's layout, BERT's cleaning, these pieces."""
+    pieces = [PAD, CLS, SEP, UNK, *BYTE_PIECES, SPACE, *map(_marked, scores)]
+    values = [0.0] * (len(pieces) - len(scores) - 1) + [min(scores.values()), *scores.values()]
+    return write_model(Vocabulary(pieces, values, compiled_rules("".join(_cleaning_rules()))))
 
 
 def _marked(piece: str) -> str:
@@ -120,24 +108,6 @@ def _marked(piece: str) -> str:
     if piece.startswith(CONTINUED) and len(piece) > len(CONTINUED):
         return piece.removeprefix(CONTINUED)
     return SPACE + piece
-
-
-def _smallest_model() -> bytes:
-    """A model with DeBERTa's layout and BERT's cleaning, trained on next to nothing."""
-    model = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder:
-        rules = Path(folder) / "rules.tsv"
-        rules.write_text("".join(_cleaning_rules()), encoding="utf-8")
-        settings = {**SENTENCEPIECE_LAYOUT, "normalization_rule_tsv": str(rules)}
-        settings.pop("normalization_rule_name")
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(string.ascii_lowercase),
-            model_writer=model,
-            vocab_size=N_OWN_PIECES + 2 * len(string.ascii_lowercase),
-            hard_vocab_limit=False,
-            **settings,
-        )
-    return model.getvalue()
 
 
 def _cleaning_rules() -> Iterator[str]:
