@@ -7,6 +7,7 @@ Read in this order:
     files.py       config.json and weights in every format      bytes and tensors
         safetensors_file.py, pickle_file.py, h5_file.py, shards.py: the formats; entries.py,
         json_file.py, pickle_scan.py, h5_names.py: what they are checked with and translated by
+        mapping.py: whether they are memory-mapped
     parts.py       one model out of a file: prefixes, old names, generator and discriminator
     tasks.py       which heads are there, and what they can do
     checkpoint.py  open_checkpoint: every tensor has a place, a reason to be left aside, or a fault

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from spacy_deberta.checkpoints.entries import MAX_TENSORS, check_names, count_values, show
+from spacy_deberta.checkpoints.mapping import is_mapped, unchanged
 from spacy_deberta.checkpoints.pickle_scan import ForbiddenError, ScanError, scan
 from spacy_deberta.errors import CheckpointError
 
@@ -50,12 +51,16 @@ def read_pickle(path: Path) -> PickleContent:
         CheckpointError: damaged, or it needs more than tensors.
     """
     try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\3\4"
-            file.seek(0)
-            scan_file = _scan_zip if zipped else _scan_old
-            scan_file(file, path)
-        content = torch.load(path, weights_only=True, mmap=zipped, map_location="cpu")
+        mapped = is_mapped()
+        with unchanged(path):
+            with path.open("rb") as file:
+                zipped = file.read(4) == b"PK\3\4"
+                file.seek(0)
+                scan_file = _scan_zip if zipped else _scan_old
+                scan_file(file, path)
+            content = torch.load(
+                path, weights_only=True, mmap=zipped and mapped, map_location="cpu"
+            )
         return _checked(content, path)
     except CheckpointError:
         raise

@@ -13,6 +13,7 @@ from torch import Tensor
 from spacy_deberta.checkpoints import h5_names
 from spacy_deberta.checkpoints.entries import check_names, count_values, show
 from spacy_deberta.checkpoints.json_file import MAX_JSON_BYTES, parse_object
+from spacy_deberta.checkpoints.mapping import is_mapped, unchanged
 from spacy_deberta.errors import CheckpointError
 
 _METADATA = "__metadata__"
@@ -37,25 +38,35 @@ _ITEM_BYTES = {
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, memory-mapped, as they stand there.
+    """The tensors of a file, memory-mapped unless `mapping` says otherwise, as they stand there.
 
     A file that TensorFlow wrote (metadata "format": "tf") has its own names and layouts; they are
     undone here.
 
     Raises:
-        CheckpointError: the header lies, or asks for what no model needs.
+        CheckpointError: the header lies, or asks for what no model needs, or the file changes.
     """
     try:
-        header, room = _read_header(path)
-        _check_header(header, room, path)
-        metadata = header.get(_METADATA)
-        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+        with unchanged(path):
+            header, room = _read_header(path)
+            _check_header(header, room, path)
+            metadata = header.get(_METADATA)
+            tensors = _load(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise _refusal(path, str(error)) from error
     by_tensorflow = isinstance(metadata, dict) and metadata.get("format") == "tf"
     return h5_names.to_torch(tensors, str(path)) if by_tensorflow else tensors
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = (
+        safetensors.torch.load_file(path)
+        if is_mapped()
+        else safetensors.torch.load(path.read_bytes())
+    )
+    return tensors
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
