@@ -23,12 +23,11 @@ from spacy_deberta.checkpoints import (
     save_encoder,
 )
 from spacy_deberta.encoder import DebertaEncoder, pool_rows
-from spacy_deberta.heads import MaskedLMHead
+from spacy_deberta.heads import MaskedLMHead, masked_lm_loss
 from spacy_deberta.tokenizers import Tokenizer, load_tokenizer
 from spacy_deberta.training.corpus import read_lines
 from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
 from spacy_deberta.training.masking import Int64, WordHider
-from spacy_deberta.training.mlm import masked_lm_loss
 from spacy_deberta.training.upcycling import load_wordpiece, upcycle_encoder
 from spacy_deberta.training.words import WordBatch, WordReader
 
@@ -102,7 +101,9 @@ class Distillation:
             word_distance(states[layer], new, targets[layer], old) for layer in self._layers
         ]
         distance = torch.stack(distances).mean()
-        return distance + self._settings.lm_weight * masked_lm_loss(logits, hidden)
+        return distance + self._settings.lm_weight * masked_lm_loss(
+            logits, torch.from_numpy(hidden.labels)
+        )
 
     def _states(
         self, encoder: DebertaEncoder, pieces: Int64, batch: WordBatch

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head, save_encoder
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import ConfigError
-from spacy_deberta.heads import MaskedLMHead
+from spacy_deberta.heads import MaskedLMHead, masked_lm_loss
 from spacy_deberta.tokenizers import Tokenizer
 from spacy_deberta.training.corpus import PieceCorpus
 from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
@@ -139,7 +138,7 @@ def train_masked_lm(
         batch, lengths = sampler.batch(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = model(batch, lengths)
-        return masked_lm_loss(logits, batch), len(batch.pieces)
+        return masked_lm_loss(logits, torch.from_numpy(batch.labels)), len(batch.pieces)
 
     return train([RatedModule(model, learn_rate)], objective, run)
 
@@ -155,12 +154,6 @@ def masked_accuracy(model: MaskedLM, sampler: BatchSampler, n_batches: int) -> t
         logits = model(batch, lengths)
         labels = torch.from_numpy(batch.labels)
         right += int((logits.argmax(-1) == labels).sum())
-        loss += float(masked_lm_loss(logits, batch)) * len(labels)
+        loss += float(masked_lm_loss(logits, labels)) * len(labels)
         count += len(batch.labels)
     return right / max(1, count), loss / max(1, count)
-
-
-def masked_lm_loss(logits: Tensor, batch: MaskedBatch) -> Tensor:
-    """Mean over the targets; a batch that happens to have none gives 0, not NaN."""
-    labels = torch.from_numpy(batch.labels)
-    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, len(labels))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -107,7 +108,6 @@ def test_a_folder_is_not_converted_into_itself(tmp_path: Path) -> None:
 def test_h5_files_are_written_as_tensorflows_classes_write_them(
     tmp_path: Path, kind: str, module: type[torch.nn.Module], top: str
 ) -> None:
-    h5py = pytest.importorskip("h5py")
     source = write_bin(tmp_path / "in", **{kind: module})
     run(source, tmp_path / "out", "--format", "h5")
     with h5py.File(tmp_path / "out" / "tf_model.h5") as file:
@@ -118,7 +118,6 @@ def test_h5_files_are_written_as_tensorflows_classes_write_them(
 
 
 def test_a_head_that_tensorflow_does_not_have_is_left_out_aloud(tmp_path: Path) -> None:
-    pytest.importorskip("h5py")
     source = write_bin(tmp_path / "in", rtd=ReplacedTokenHead)
     printed = run(source, tmp_path / "out", "--format", "h5")
     assert "left out: replaced-token head; h5 files have no place for it" in printed

@@ -81,7 +81,6 @@ def test_files_say_what_they_are(family: str, task: str, tmp_path: Path) -> None
 )
 @pytest.mark.parametrize("family", ["Deberta", "DebertaV2"])
 def test_models_go_through_files_of_tensorflow(family: str, task: str, tmp_path: Path) -> None:
-    pytest.importorskip("h5py")
     model = make_model(family, task)
     model.save_pretrained(tmp_path, format="h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "tf_model.h5"]
@@ -89,7 +88,6 @@ def test_models_go_through_files_of_tensorflow(family: str, task: str, tmp_path:
 
 
 def test_what_tensorflow_has_no_class_for_is_not_written(tmp_path: Path) -> None:
-    pytest.importorskip("h5py")
     model = make_model("DebertaV2", "ForReplacedTokenDetection")
     with pytest.raises(CheckpointError, match="TensorFlow has no such DeBERTa"):
         model.save_pretrained(tmp_path / "new", format="h5")
