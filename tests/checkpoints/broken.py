@@ -12,6 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from spacy_deberta.checkpoints.files import read_tensors
+from spacy_deberta.errors import CheckpointError
+
+BIN = "pytorch_model.bin"
+SAFE = "model.safetensors"
+GIB = 2**30
+
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = b"\x80\x02"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -94,3 +103,13 @@ def old_format(pickled: bytes, data: bytes = b"\0" * 16) -> bytes:
     count = struct.pack("<q", len(data) // 4)
     pickled = pickled.replace(b"tQ", b"NtQ")  # storages have one more part
     return head + pickled + pickle.dumps(["0"], 2) + count + data
+
+
+def refusal(folder: Path, name: str, content: bytes) -> str:
+    """What is said about a file with this content."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_tensors(folder, weights=name)
+    assert str(folder / name) in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    return str(caught.value)
