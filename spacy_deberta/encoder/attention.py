@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.cache import WeightCache
+from spacy_deberta.encoder.dropout import Dropout
 from spacy_deberta.encoder.linear import Linear
 from spacy_deberta.encoder.packing import Group, Packing
 from spacy_deberta.encoder.paths import choose_path
@@ -36,11 +40,12 @@ class DisentangledAttention(nn.Module):
         self.position_query = (
             Linear(width, width, bias=config.position_query_bias) if own and self.has_p2c else None
         )
-        self.table_dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.table_dropout = Dropout(config.hidden_dropout_prob)
         self.n_heads = config.num_attention_heads
         self.scale = config.score_scale
         self.dropout = config.attention_probs_dropout_prob
         self.attend = choose_path(attention)
+        self._projected: WeightCache[tuple[Tensor | None, Tensor | None]] = WeightCache()
 
     def forward(
         self,
@@ -84,13 +89,26 @@ class DisentangledAttention(nn.Module):
 
     def project(self, table: TableRows) -> Relative:
         """The relative table as this layer's queries and keys see it."""
-        rows = self.table_dropout(table.rows)
-        keys = queries = None
-        if self.has_c2p:
-            keys = self.heads((self.position_key or self.key)(rows))
-        if self.has_p2c:
-            queries = self.heads((self.position_query or self.query)(rows))
-        return Relative(keys=keys, queries=queries, rows=table.index)
+        side = self.position_key or self.key, self.position_query or self.query
+        if self.training:
+            keys, queries = self._project(self.table_dropout(table.rows), *side)
+        else:
+            weights = [table.rows, *(weight for linear in side for weight in linear.parameters())]
+            keys, queries = self._projected.get(weights, lambda: self._project(table.rows, *side))
+        return Relative(keys=keys, queries=queries, rows=table.index, reach=table.reach)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; weights may change from here on."""
+        self._projected.clear()
+        return super().train(mode)
+
+    def _project(
+        self, rows: Tensor, key: Linear, query: Linear
+    ) -> tuple[Tensor | None, Tensor | None]:
+        return (
+            self.heads(key(rows)) if self.has_c2p else None,
+            self.heads(query(rows)) if self.has_p2c else None,
+        )
 
     def heads(self, rows: Tensor) -> Tensor:
         """(..., L, hidden_size) to (..., H, L, D)."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.dropout import Dropout
 from spacy_deberta.encoder.layer import ACTIVATION_FUNCTIONS
 from spacy_deberta.encoder.packing import Packing
 
@@ -27,7 +28,7 @@ class Convolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.normal_(self.weight, std=config.initializer_range)
         self.norm = nn.LayerNorm(width, config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.activation = ACTIVATION_FUNCTIONS[config.conv_act]
         self.groups = groups
 

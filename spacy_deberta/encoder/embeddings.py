@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.dropout import Dropout
 from spacy_deberta.encoder.inputs import EncoderInputs
 from spacy_deberta.encoder.linear import Linear
 
@@ -34,7 +35,7 @@ class Embeddings(nn.Module):
             else nn.Identity()
         )
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, pieces: Tensor | None, inputs: EncoderInputs) -> Tensor:
         """Rows of real pieces.

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder.attention import DisentangledAttention
+from spacy_deberta.encoder.dropout import Dropout
 from spacy_deberta.encoder.linear import Linear
 from spacy_deberta.encoder.packing import Packing
 from spacy_deberta.encoder.table import TableRows
@@ -32,11 +33,14 @@ class Residual(nn.Module):
         super().__init__()
         self.dense = Linear(in_width, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, rows: Tensor, residual: Tensor) -> Tensor:
         """(N, in_width) and (N, hidden_size) to (N, hidden_size)."""
-        return self.norm(residual + self.dropout(self.dense(rows)))
+        change = self.dropout(self.dense(rows))
+        if change.dtype == residual.dtype:
+            return self.norm(change.add_(residual))  # of which nothing is saved for a gradient
+        return self.norm(residual + change)
 
 
 class DebertaLayer(nn.Module):
@@ -73,5 +77,9 @@ class DebertaLayer(nn.Module):
             (..., hidden_size).
         """
         attended = self.attention_output(context, residual)
-        inner: Tensor = self.activation(self.intermediate(attended))
+        inner = self.intermediate(attended)
+        if self.activation is F.gelu and not torch.is_grad_enabled():
+            torch.ops.aten.gelu_(inner)
+        else:
+            inner = self.activation(inner)
         return self.output(inner, attended)

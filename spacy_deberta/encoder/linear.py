@@ -8,20 +8,47 @@ is as exact. On one core of an AMD EPYC (family 26, 384 x 1536) it is 2.1 times 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from spacy_deberta.encoder.cache import WeightCache
+
+FEW_ROWS = 256  # up to which a weight in oneDNN's own arrangement is worth its memory
+SINGLY_FROM = 65_536  # numbers in a product from which oneDNN's calls one by one beat MKL's batch
+
 
 class Linear(nn.Linear):
-    """`nn.Linear` through `linear`."""
+    """`nn.Linear` through `linear`.
+
+    For few rows, oneDNN spends as much time on arranging the weight as on the product, so the
+    arranged weight is kept: a second copy, which only calls with few rows make. The choice depends
+    on the number of rows alone: a call gives the same bits whatever was called before.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self._arranged: WeightCache[Tensor] = WeightCache()
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
+        few = rows.numel() <= FEW_ROWS * self.in_features
+        if few and not torch.is_grad_enabled() and _suits_onednn(rows, self.weight):
+            weight = self._arranged.get([self.weight], self._arrange)
+            return _product(rows, weight, self.bias)
         return linear(rows, self.weight, self.bias)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; the weight may change from here on."""
+        self._arranged.clear()
+        return super().train(mode)
+
+    def _arrange(self) -> Tensor:
+        arranged: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), FEW_ROWS)
+        return arranged
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -44,9 +71,46 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _product(rows, weight, bias)
 
 
+def pairwise(rows: Tensor, others: Tensor) -> Tensor:
+    """Products of rows with rows.
+
+    Args:
+        rows: (G, M, D).
+        others: (G, N, D).
+
+    Returns:
+        (G, M, N), contiguous.
+    """
+    if not _suits_onednn_singly(rows, others):
+        return torch.bmm(rows, others.transpose(-1, -2))
+    products = [_product(a, b, None) for a, b in zip(rows, _dense(others), strict=True)]
+    return products[0][None] if len(products) == 1 else torch.stack(products)
+
+
+def add_pairwise_(sums: Tensor, rows: Tensor, others: Tensor) -> None:
+    """Add `pairwise` to sums (G, M, N)."""
+    if not _suits_onednn_singly(rows, others):
+        sums.baddbmm_(rows, others.transpose(-1, -2))
+        return
+    for number, (a, b) in enumerate(zip(rows, _dense(others), strict=True)):
+        sums[number] += _product(a, b, None)
+
+
+def _suits_onednn_singly(rows: Tensor, others: Tensor) -> bool:
+    """Whether a product of each pair alone beats one call for all."""
+    return rows.shape[1] * others.shape[1] >= SINGLY_FROM and _suits_onednn(rows, others)
+
+
+def _dense(weights: Tensor) -> Tensor:
+    """The same in rows that follow each other: with others, oneDNN takes a slow way."""
+    one = weights[0]
+    return weights if one.is_contiguous() or one.t().is_contiguous() else weights.contiguous()
+
+
 def _suits_onednn(rows: Tensor, weight: Tensor) -> bool:
     return (
-        rows.dtype == weight.dtype == torch.float32
+        rows.dtype == weight.dtype
+        and (rows.dtype == torch.float32 or _is_fast_bfloat16(rows.dtype))
         and rows.device.type == "cpu"
         and rows.ndim > 1
         and rows.numel() > 0
@@ -54,6 +118,11 @@ def _suits_onednn(rows: Tensor, weight: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and _has_onednn()
     )
+
+
+def _is_fast_bfloat16(dtype: torch.dtype) -> bool:
+    """Without gradients only: those of bfloat16 weights are summed in more bits by torch."""
+    return dtype == torch.bfloat16 and not torch.is_grad_enabled()
 
 
 @cache

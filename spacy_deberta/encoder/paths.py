@@ -11,6 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from spacy_deberta.encoder.fast.skew import attend_skew
+from spacy_deberta.encoder.fast.tiles import attend_tiles
 from spacy_deberta.encoder.scores import Heads, Relative, attend_plain
 from spacy_deberta.errors import PathError
 
@@ -24,7 +25,17 @@ class AttentionPath(Protocol):
         """See `scores.attend_plain`."""
 
 
-PATHS: dict[str, AttentionPath] = {"plain": attend_plain, "skew": attend_skew}
+PATHS: dict[str, AttentionPath] = {
+    "plain": attend_plain,
+    "skew": attend_skew,
+    "tiles": attend_tiles,
+}
+
+
+def attend_auto(heads: Heads, relative: Relative | None, *, scale: float, dropout: float) -> Tensor:
+    """The path that is fastest where the tensors are."""
+    path = attend_tiles if heads.query.device.type == "cpu" else attend_skew
+    return path(heads, relative, scale=scale, dropout=dropout)
 
 
 def choose_path(asked: str, *, needs_probabilities: bool = False) -> AttentionPath:
@@ -38,7 +49,7 @@ def choose_path(asked: str, *, needs_probabilities: bool = False) -> AttentionPa
         PathError: the name stands for no path, or for one that cannot do what is needed.
     """
     if asked == "auto":
-        return attend_plain if needs_probabilities else attend_skew
+        return attend_plain if needs_probabilities else attend_auto
     if asked not in PATHS:
         raise PathError(f"attention={asked!r} is unknown; supported: auto, {', '.join(PATHS)}.")
     if needs_probabilities and PATHS[asked] is not attend_plain:

@@ -22,12 +22,14 @@ class Relative:
         rows: (2 * L - 1,) row of each distance, ascending from -(L - 1), for the longest L.
         places: (B, Q) place of every query among the keys of its sequence; None = query i stands
             at key i. Other places than that are for the plain path alone.
+        reach: from this distance on, either way, all distances read the same row; None = unknown.
     """
 
     keys: Tensor | None
     queries: Tensor | None
     rows: Tensor
     places: Tensor | None = None
+    reach: int | None = None
 
     def index(self, length: int) -> Tensor:
         """Table row of every query and key, by the distance between their places.

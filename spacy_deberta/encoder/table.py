@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.encoder.cache import WeightCache
 from spacy_deberta.encoder.packing import round_rows
 from spacy_deberta.encoder.positions import clipped_rows, distance_rows
 
@@ -19,10 +20,12 @@ class TableRows:
     Attributes:
         rows: (R, hidden_size), normed.
         index: (2 * L - 1,) row of each distance, ascending from -(L - 1), for the longest L.
+        reach: from this distance on, either way, all distances read the same row.
     """
 
     rows: Tensor
     index: Tensor
+    reach: int
 
 
 class PositionTable(nn.Module):
@@ -46,6 +49,7 @@ class PositionTable(nn.Module):
         self.max_distance = config.max_relative_positions
         row_of = clipped_rows(buckets=self.buckets, max_distance=self.max_distance)
         self.register_buffer("row_of", torch.from_numpy(row_of), persistent=False)
+        self._normed: WeightCache[Tensor] = WeightCache()
 
     def every_row(self, length: int) -> TableRows:
         """The whole table, for sequences of one length.
@@ -55,11 +59,19 @@ class PositionTable(nn.Module):
         distance = torch.arange(1 - length, length, device=self.row_of.device)
         far = self.max_distance
         index = self.row_of[distance.clamp(-far, far) + far]
-        return TableRows(self.norm(self.rows.weight), index)
+        return TableRows(self.norm(self.rows.weight), index, self.max_distance)
 
     def forward(self, length: int) -> TableRows:
-        """The rows that sequences of up to `length` pieces can reach, and few others."""
+        """The rows that sequences of up to `length` pieces can reach, and few others.
+
+        In evaluation all rows: what layers make of them is kept, and serves every length.
+        """
         index = distance_rows(length, buckets=self.buckets, max_distance=self.max_distance)
+        if not self.training and not torch.is_grad_enabled():
+            weights = [self.rows.weight, *self.norm.parameters()]
+            rows = self._normed.get(weights, lambda: self.norm(self.rows.weight))
+            return TableRows(rows, torch.from_numpy(index).to(rows.device), self.max_distance)
         low, high = int(index[0]), int(index[-1])
         weight = self.rows.weight[low : low + round_rows(high + 1 - low)]
-        return TableRows(self.norm(weight), torch.from_numpy(index - low).to(weight.device))
+        rows = torch.from_numpy(index - low).to(weight.device)
+        return TableRows(self.norm(weight), rows, self.max_distance)

@@ -177,8 +177,10 @@ def test_large_weights_stay_finite_in_half_precision(path: str, dtype: torch.dty
     low_precision_error(path, dtype, 120.0)
 
 
-def test_auto_is_a_path_and_names_pick_themselves() -> None:
-    assert choose_path("auto") in PATHS.values()
+def test_auto_runs_and_names_pick_themselves() -> None:
+    case = make_case(TERMS["both"], (4,), BUCKETS)
+    found = choose_path("auto")(case.heads(), case.relative(), scale=SCALE, dropout=0.0)
+    torch.testing.assert_close(found[0, 1], by_oracle(case, BUCKETS)[1])
     assert all(choose_path(name) is path for name, path in PATHS.items())
 
 

@@ -1,0 +1,248 @@
+"""Attention by tiles: score buffers filled in place, so that memory grows with L, not L².
+
+The scores of a block of queries against all keys are one buffer, filled in this order:
+
+    1. position-to-content   by tiles of keys: a key meets only its distances to these queries
+    2. content-to-position   by tiles of queries, likewise
+    3. content-to-content    added by the product itself
+
+From `Relative.reach` on, all distances read one row of the table: there, a score gets the sum of
+one number of the query and one of the key.
+
+With gradients the block is the whole sequence, and the scores have a backward of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spacy_deberta.encoder.dropout import dropout as drop
+from spacy_deberta.encoder.fast.distances import (
+    TILE,
+    Distances,
+    by_distance,
+    by_place,
+    expand,
+    tiles,
+)
+from spacy_deberta.encoder.linear import add_pairwise_, pairwise
+from spacy_deberta.encoder.scores import Heads, Relative
+
+BLOCK = 512  # queries whose scores are in memory at once
+BUFFER_BYTES = 2**19  # of scores: as many heads are taken together as stay in a core's cache
+
+
+def attend_tiles(
+    heads: Heads, relative: Relative | None, *, scale: float, dropout: float
+) -> Tensor:
+    """`scores.attend_plain` by tiles.
+
+    Args:
+        heads: queries, keys, values and the mask of real keys.
+        relative: the position terms; None without relative attention.
+        scale: factor on all three terms alike.
+        dropout: share of the attention probabilities to drop.
+
+    Returns:
+        (B, H, L, D) context.
+    """
+    length = heads.query.shape[-2]
+    trained = torch.is_grad_enabled()
+    block = length if trained else min(length, BLOCK)
+    reach = length if trained or relative is None else relative.reach or length
+    query, key, value = (
+        side.transpose(0, 1) for side in (heads.query * scale, heads.key, heads.value)
+    )
+    rows = _Rows(
+        query,
+        key,
+        value,
+        distances=expand(relative, min(length - 1, reach + BLOCK + TILE), scale),
+        blocked=None if heads.keep is None else ~heads.keep[:, None, :],
+        reach=reach,
+    )
+    return _attend_whole(rows, dropout) if trained else _attend_by_blocks(rows, block, dropout)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Heads first.
+
+    Attributes:
+        query: (H, B, L, D), scaled.
+        key: (H, B, L, D).
+        value: (H, B, L, D).
+        distances: the position terms by distance.
+        blocked: (B, 1, L) bool, true = no real piece; None = all are.
+        reach: from this distance on, all read one row.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    distances: Distances
+    blocked: Tensor | None
+    reach: int
+
+
+def _attend_by_blocks(rows: _Rows, block: int, dropout: float) -> Tensor:
+    """(B, H, L, D), with one buffer of scores for all blocks and heads."""
+    n_heads, count, length, width = rows.query.shape
+    context = rows.query.new_empty(count, length, n_heads, width)
+    groups = list(_head_groups(rows.query, block))
+    buffer = rows.query.new_empty(groups[0].stop * count * block * length)
+    for group in groups:
+        query, key, distances = rows.query[group], rows.key[group], rows.distances.of(group)
+        values = rows.value[group].flatten(0, 1).transpose(-1, -2)
+        for start in range(0, length, block):
+            places = slice(start, min(start + block, length))
+            mine = query[:, :, places]
+            shape = (*mine.shape[:-1], length)
+            scores = buffer[: mine.shape[:-1].numel() * length].view(shape)
+            _fill_scores(scores, mine, key, distances, places=places, reach=rows.reach)
+            if rows.blocked is not None:
+                scores.masked_fill_(rows.blocked, float("-inf"))
+            weights = drop(torch.softmax(scores, -1, out=scores), dropout).flatten(0, 1)
+            found = pairwise(weights, values).unflatten(0, shape[:2])
+            context[:, places, group] = found.permute(1, 2, 0, 3)
+    return context.transpose(1, 2)
+
+
+def _attend_whole(rows: _Rows, dropout: float) -> Tensor:
+    """(B, H, L, D), differentiable."""
+    distances = rows.distances
+    scores: Tensor = _Scores.apply(  # type: ignore[no-untyped-call]
+        rows.query, rows.key, distances.falling, distances.rising
+    )
+    if rows.blocked is not None:
+        scores = scores.masked_fill(rows.blocked, float("-inf"))
+    return (drop(scores.softmax(-1), dropout) @ rows.value).transpose(0, 1)
+
+
+def _head_groups(query: Tensor, block: int) -> Iterator[slice]:
+    """Heads to take together."""
+    n_heads, count, length, _ = query.shape
+    one = count * block * length * query.element_size()
+    together = max(1, min(n_heads, BUFFER_BYTES // one))
+    for first in range(0, n_heads, together):
+        yield slice(first, min(first + together, n_heads))
+
+
+def _fill_scores(
+    scores: Tensor, query: Tensor, key: Tensor, distances: Distances, *, places: slice, reach: int
+) -> None:
+    """Write the sum of all three terms.
+
+    Args:
+        scores: (H, B, Q, L), of a block of queries.
+        query: (H, B, Q, D).
+        key: (H, B, L, D).
+        distances: of these heads.
+        places: where the block's queries stand.
+        reach: from this distance on, all read one row.
+    """
+    length = key.shape[2]
+    near = slice(max(0, places.start - reach + 1), min(length, places.stop + reach - 1))
+    _fill_near(scores[..., near], query, key, distances, places=places, near=near)
+    if near.start > 0:
+        _fill_far(scores[..., : near.start], query, key[:, :, : near.start], distances, -1)
+    if near.stop < length:
+        _fill_far(scores[..., near.stop :], query, key[:, :, near.stop :], distances, 0)
+    add_pairwise_(scores.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1))
+
+
+def _fill_near(
+    scores: Tensor, query: Tensor, key: Tensor, distances: Distances, *, places: slice, near: slice
+) -> None:
+    """Write both position terms for the keys `near`, of which the scores hold one column each."""
+    if distances.rising is None:
+        scores.zero_()
+    else:
+        for tile in tiles(near, places, distances.far):
+            term = by_place(key[:, :, tile.rows], distances.rising[:, tile.table])
+            scores[..., _shifted(tile.rows, near)] = term.transpose(-1, -2)
+    if distances.falling is not None:
+        for tile in tiles(places, near, distances.far):
+            mine = _shifted(tile.rows, places)
+            scores[:, :, mine] += by_place(query[:, :, mine], distances.falling[:, tile.table])
+
+
+def _fill_far(
+    scores: Tensor, query: Tensor, key: Tensor, distances: Distances, rising_row: int
+) -> None:
+    """Write both position terms where all distances read the row at one end of the table."""
+    scores.zero_()
+    if distances.falling is not None:
+        scores += query @ distances.falling[:, None, -1 - rising_row, :, None]
+    if distances.rising is not None:
+        scores += (key @ distances.rising[:, None, rising_row, :, None]).transpose(-1, -2)
+
+
+def _shifted(places: slice, base: slice) -> slice:
+    return slice(places.start - base.start, places.stop - base.start)
+
+
+class _Scores(torch.autograd.Function):
+    """Scores of whole sequences, (H, B, L, L), with the gradient of every factor."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, falling: Tensor | None, rising: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, falling, rising)
+        length = query.shape[2]
+        places, distances = slice(0, length), Distances(falling, rising, length - 1)
+        scores = query.new_empty(*query.shape[:-1], length)
+        for group in _head_groups(query, length):
+            mine = (scores[group], query[group], key[group], distances.of(group))
+            _fill_scores(*mine, places=places, reach=length)
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, falling, rising = ctx.saved_tensors
+        above = gradients[0]
+        below = [torch.empty_like(query), torch.empty_like(key)]
+        tables = [None if table is None else torch.zeros_like(table) for table in (falling, rising)]
+        for group in _head_groups(query, query.shape[2]):
+            up, q, k = above[group], query[group], key[group]
+            turned = up.transpose(-1, -2)
+            for side, (mine, other, gradient) in enumerate(((q, k, up), (k, q, turned))):
+                products = pairwise(gradient.flatten(0, 1), other.flatten(0, 1).transpose(-1, -2))
+                below[side][group] = products.view_as(mine)
+                table, by_table = (falling, rising)[side], tables[side]
+                if table is not None and by_table is not None:
+                    by_table[group] = _backward_by_place(
+                        mine, table[group], gradient, below[side][group]
+                    )
+        return *below, *tables
+
+
+def _backward_by_place(rows: Tensor, table: Tensor, above: Tensor, below: Tensor) -> Tensor:
+    """What `distances.by_place` of whole sequences passes on.
+
+    Args:
+        rows: (H, B, L, D).
+        table: (H, 2 * L - 1, D).
+        above: (H, B, L, L), the gradient of the products by place of the rows.
+        below: (H, B, L, D), to which the gradient of the rows is added.
+
+    Returns:
+        The gradient of the table.
+    """
+    by_table = torch.zeros_like(table)
+    places = slice(0, rows.shape[2])
+    for tile in tiles(places, places, places.stop - 1):
+        spread = by_distance(above[:, :, tile.rows])
+        mine = rows[:, :, tile.rows].flatten(1, 2)
+        found = pairwise(spread, table[:, tile.table].transpose(-1, -2))
+        below[:, :, tile.rows] += found.view_as(below[:, :, tile.rows])
+        by_table[:, tile.table] += pairwise(spread.transpose(-1, -2), mine.transpose(-1, -2))
+    return by_table
