@@ -94,7 +94,7 @@ class DisentangledAttention(nn.Module):
             keys, queries = self._project(self.table_dropout(table.rows), *side)
         else:
             weights = [table.rows, *(weight for linear in side for weight in linear.parameters())]
-            keys, queries = self._projected.get(weights, lambda: self._project(table.rows, *side))
+            keys, queries = self._projected.get(weights, lambda: self._settled(table.rows, *side))
         return Relative(keys=keys, queries=queries, rows=table.index, reach=table.reach)
 
     def train(self, mode: bool = True) -> Self:
@@ -108,6 +108,16 @@ class DisentangledAttention(nn.Module):
         return (
             self.heads(key(rows)) if self.has_c2p else None,
             self.heads(query(rows)) if self.has_p2c else None,
+        )
+
+    def _settled(
+        self, rows: Tensor, key: Linear, query: Linear
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The same with each head's rows together: they are read again and again."""
+        keys, queries = self._project(rows, key, query)
+        return (
+            None if keys is None else keys.contiguous(),
+            None if queries is None else queries.contiguous(),
         )
 
     def heads(self, rows: Tensor) -> Tensor:

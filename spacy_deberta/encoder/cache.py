@@ -34,7 +34,7 @@ class WeightCache(Generic[T]):
         With gradients, or with weights whose changes torch does not count, nothing is kept.
         """
         given = [weight for weight in weights if weight is not None]
-        if not _can_keep(given):
+        if not can_keep(given):
             return make()
         state = (_Steps.n_taken, [_State(weight) for weight in given])
         entry = self._entry  # read once: another thread may replace it
@@ -83,7 +83,10 @@ def _count_steps() -> None:
     register_optimizer_step_post_hook(count)
 
 
-def _can_keep(weights: Sequence[Tensor]) -> bool:
+def can_keep(weights: Sequence[Tensor]) -> bool:
+    """Whether values made of these weights are kept: without gradients, and where torch counts
+    changes. It does not for weights that were made in inference mode.
+    """
     return (
         not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from spacy_deberta.encoder.cache import WeightCache
+from spacy_deberta.encoder.cache import WeightCache, can_keep
 
-FEW_ROWS = 256  # up to which a weight in oneDNN's own arrangement is worth its memory
-SINGLY_FROM = 65_536  # numbers in a product from which oneDNN's calls one by one beat MKL's batch
+FEW_ROWS = 512  # up to which a weight in oneDNN's own arrangement is worth its memory
+SINGLY_FROM = 2**22  # multiplications in a product from which single calls beat one for a batch
 
 
 class Linear(nn.Linear):
@@ -36,7 +36,7 @@ class Linear(nn.Linear):
     def forward(self, rows: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
         few = rows.numel() <= FEW_ROWS * self.in_features
-        if few and not torch.is_grad_enabled() and _suits_onednn(rows, self.weight):
+        if few and can_keep([self.weight]) and _suits_onednn(rows, self.weight):
             weight = self._arranged.get([self.weight], self._arrange)
             return _product(rows, weight, self.bias)
         return linear(rows, self.weight, self.bias)
@@ -98,7 +98,8 @@ def add_pairwise_(sums: Tensor, rows: Tensor, others: Tensor) -> None:
 
 def _suits_onednn_singly(rows: Tensor, others: Tensor) -> bool:
     """Whether a product of each pair alone beats one call for all."""
-    return rows.shape[1] * others.shape[1] >= SINGLY_FROM and _suits_onednn(rows, others)
+    work = rows.shape[1] * others.shape[1] * rows.shape[2]
+    return rows.dtype == torch.float32 and work >= SINGLY_FROM and _suits_onednn(rows, others)
 
 
 def _dense(weights: Tensor) -> Tensor:
