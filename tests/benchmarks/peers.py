@@ -19,9 +19,12 @@ FOLDER_VARIABLE = "SPACY_DEBERTA_PEERS"
 
 TORCH = ("torch==2.13.0",)
 SENTENCEPIECE = ("sentencepiece==0.2.3", "protobuf==7.36.2")
+EXPORTS = ("onnx==1.23.2", "openvino==2026.4.1")
 
 SPACY_TRANSFORMERS = "spacy-transformers-1.4.0"
 TRANSFORMERS = "transformers-5.23.0"
+EXPORTER = "transformers-4.57.6"  # the last version whose DeBERTa the TorchScript exporter reads
+ENCODER_SPEED = "encoder-speed"  # every package that runs an encoder on a CPU, in one process
 TENSORFLOW = "transformers-4.57.6-tensorflow"  # the last version that has TensorFlow's classes
 
 PEERS = {
@@ -36,7 +39,17 @@ PEERS = {
         *SENTENCEPIECE,
     ),
     TRANSFORMERS: ("transformers==5.23.0", *TORCH, *SENTENCEPIECE),
-    "transformers-4.57.6": ("transformers==4.57.6", *TORCH, *SENTENCEPIECE),
+    EXPORTER: ("transformers==4.57.6", *TORCH, *SENTENCEPIECE, *EXPORTS),
+    # safetensors, numpy, tokenizers and sentencepiece are what our encoder needs to be imported.
+    ENCODER_SPEED: (
+        "transformers==5.23.0",
+        "onnxruntime==1.31.1",
+        "numpy==2.4.6",
+        "safetensors==0.8.0",
+        *TORCH,
+        *SENTENCEPIECE,
+        *EXPORTS,
+    ),
     TENSORFLOW: (
         "transformers==4.57.6",
         "tensorflow-cpu==2.19.1",

@@ -35,7 +35,7 @@ from spacy_deberta.encoder.linear import add_pairwise_, pairwise
 from spacy_deberta.encoder.scores import Heads, Relative
 
 BLOCK = 512  # queries whose scores are in memory at once
-BUFFER_BYTES = 2**19  # of scores: as many heads are taken together as stay in a core's cache
+BUFFER_BYTES = 2**20  # of scores: as many heads are taken together as stay in a core's cache
 
 
 def attend_tiles(
@@ -126,10 +126,10 @@ def _attend_whole(rows: _Rows, dropout: float) -> Tensor:
 
 
 def _head_groups(query: Tensor, block: int) -> Iterator[slice]:
-    """Heads to take together."""
+    """Heads to take together: one alone where a few would not share the buffer."""
     n_heads, count, length, _ = query.shape
     one = count * block * length * query.element_size()
-    together = max(1, min(n_heads, BUFFER_BYTES // one))
+    together = min(n_heads, BUFFER_BYTES // one) if 4 * one <= BUFFER_BYTES else 1
     for first in range(0, n_heads, together):
         yield slice(first, min(first + together, n_heads))
 
