@@ -58,12 +58,12 @@ class DocEncoding:
 
 
 def store_encoding(doc: Doc, name: str, pieces: DocPieces, rows: Floats2d) -> None:
-    """Leave pieces and rows of the encoder `name` on the Doc, in memory of their own."""
+    """Leave pieces and rows of the encoder `name` on the Doc, which from now on owns the rows."""
     doc.user_data.pop(_key(name), None)
     for _, other in _entries(doc):
         if "rows" not in other and _is_tensor(doc, other):
             other["rows"] = doc.tensor
-    doc.tensor = rows.copy()  # type: ignore[assignment]  # spaCy says float64
+    doc.tensor = rows  # type: ignore[assignment]  # spaCy says float64
     found = pieces.pieces
     doc.user_data[_key(name)] = {
         "ids": found.ids,

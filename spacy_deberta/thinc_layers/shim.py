@@ -23,7 +23,7 @@ from torch import Tensor
 from spacy_deberta.errors import CheckpointError
 from spacy_deberta.thinc_layers.optimizer import AdamW, TorchStep
 from spacy_deberta.thinc_layers.types import EncoderBatch
-from spacy_deberta.thinc_layers.wrapper import encode_batch
+from spacy_deberta.thinc_layers.wrapper import encode_batch, predict_batch
 
 if TYPE_CHECKING:
     from spacy_deberta.encoder import DebertaEncoder
@@ -122,13 +122,14 @@ class DebertaShim(PyTorchShim):
         self._take(encoder_from_bytes(parts["encoder"]), tokenizer_from_bytes(parts["tokenizer"]))
         return self
 
-    def predict(self, inputs: EncoderBatch) -> Tensor:  # type: ignore[override]  # not ArgsKwargs
-        """Token rows (T, width) in eval mode, in which the encoder is left."""
+    def predict(  # type: ignore[override]  # not ArgsKwargs
+        self, inputs: EncoderBatch
+    ) -> list[Tensor]:
+        """Token rows (n_tokens, width) of each Doc in eval mode, in which the encoder is left."""
         encoder = self.encoder
         if encoder.training:
             encoder.eval()
-        with torch.no_grad():
-            return encode_batch(encoder, inputs, self.pooling)
+        return predict_batch(encoder, inputs, self.pooling)
 
     def begin_update(  # type: ignore[override]  # not ArgsKwargs
         self, inputs: EncoderBatch

@@ -73,7 +73,7 @@ def encode(model: DocsToRows, docs: Sequence[Doc]) -> EncodedDocs:
     shim = prepare(model)
     pieces = split_docs(shim.tokenizer, docs)
     rows = shim.predict(pack_docs(pieces, shim.tokenizer, model.attrs["settings"]))
-    return EncodedDocs(pieces, _per_doc(model, rows, docs))
+    return EncodedDocs(pieces, [cast(Floats2d, torch2xp(part, ops=model.ops)) for part in rows])
 
 
 def encode_for_update(

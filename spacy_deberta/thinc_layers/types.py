@@ -55,6 +55,7 @@ class EncoderBatch:
         n_windows: windows of each micro-batch, adding up to W.
         index: (M,) the encoder rows, numbers below N, of each token, token after token.
         rows_per_token: (T,) how many of them each token has, adding up to M.
+        n_tokens: tokens of each Doc, adding up to T.
     """
 
     ids: Integers
@@ -62,6 +63,28 @@ class EncoderBatch:
     n_windows: tuple[int, ...]
     index: Integers
     rows_per_token: Integers
+    n_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
+    """The windows of an EncoderBatch that go through the encoder together.
+
+    Attributes:
+        ids: (n,) pieces of these windows.
+        lengths: (w,) pieces of each window, adding up to n.
+        tokens: (t,) the tokens with pieces here, ascending.
+        index: (m,) the encoder rows, numbers below n, of each of them, token after token.
+        rows_per_token: (t,) how many of them each has here, adding up to m.
+        split: the tokens that have others elsewhere, and the index of those they have here.
+    """
+
+    ids: Integers
+    lengths: Integers
+    tokens: Integers
+    index: Integers
+    rows_per_token: Integers
+    split: dict[int, Integers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +93,8 @@ class EncodedDocs:
 
     Attributes:
         pieces: one per Doc.
-        rows: (n_tokens, width) float32 per Doc, views of one array.
+        rows: (n_tokens, width) float32 per Doc: in prediction each in memory of its own, in
+            training views of one array.
     """
 
     pieces: list[DocPieces]

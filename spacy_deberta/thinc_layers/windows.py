@@ -5,12 +5,13 @@ Example with window=5, so 3 content pieces a window, and two Docs, of 5 pieces a
     natural order   [C a b c S] [C c d e S] [C f S]      Doc after Doc, window after window
     packed order    [C a b c S] [C c d e S] [C f S]      sorted by length, cut into micro-batches
 
-Rows of the encoder are in packed order; `places` translates row numbers into it.
+Rows of the encoder are in packed order; `places` translates row numbers into it. The windows of one
+Doc keep their order, since only its last one can be shorter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,13 @@ from spacy_deberta.alignment import (
     token_rows,
     window_pieces,
 )
-from spacy_deberta.thinc_layers.types import DocPieces, EncoderBatch, EncoderSettings, Integers
+from spacy_deberta.thinc_layers.types import (
+    DocPieces,
+    EncoderBatch,
+    EncoderSettings,
+    Integers,
+    MicroBatch,
+)
 
 if TYPE_CHECKING:
     from spacy_deberta.tokenizers import Tokenizer
@@ -57,7 +64,35 @@ def pack_docs(
         n_windows=tuple(len(pack) for pack in packs),
         index=places[_concatenate([tokens.rows for tokens in aligned])],
         rows_per_token=_concatenate([tokens.lengths for tokens in aligned]),
+        n_tokens=tuple(len(tokens.lengths) for tokens in aligned),
     )
+
+
+def micro_batches(batch: EncoderBatch) -> Iterator[MicroBatch]:
+    """Cut a batch into what goes through the encoder at once, in order.
+
+    The pieces of a token that is split between micro-batches come in their order.
+    """
+    windows = np.cumsum([0, *batch.n_windows])
+    rows = np.concatenate([[0], np.cumsum(batch.lengths)])[windows]
+    token_ends = np.cumsum(batch.rows_per_token)
+    for number, places in enumerate(_places_by_range(batch.index, rows)):
+        tokens, counts = np.unique(
+            np.searchsorted(token_ends, places, side="right"), return_counts=True
+        )
+        index = batch.index[places] - rows[number]
+        ends = np.cumsum(counts)
+        yield MicroBatch(
+            ids=batch.ids[rows[number] : rows[number + 1]],
+            lengths=batch.lengths[windows[number] : windows[number + 1]],
+            tokens=tokens,
+            index=index,
+            rows_per_token=counts,
+            split={
+                int(tokens[i]): index[ends[i] - counts[i] : ends[i]]
+                for i in np.flatnonzero(counts < batch.rows_per_token[tokens])
+            },
+        )
 
 
 def _cut(doc: DocPieces, settings: EncoderSettings) -> Windows:
@@ -70,6 +105,15 @@ def _packed_rows(lengths: Integers, order: Integers) -> Integers:
     packed = lengths[order]
     packed_starts = np.cumsum(packed) - packed
     return np.arange(int(packed.sum())) + np.repeat(starts[order] - packed_starts, packed)
+
+
+def _places_by_range(values: Integers, bounds: Integers) -> list[Integers]:
+    """For each range from one bound to the next, where in `values` its numbers are; ascending."""
+    ranges = np.searchsorted(bounds, values, side="right") - 1
+    counts = np.bincount(ranges, minlength=len(bounds) - 1)
+    return (
+        np.split(np.argsort(ranges, kind="stable"), np.cumsum(counts)[:-1]) if len(counts) else []
+    )
 
 
 def _concatenate(arrays: Sequence[Integers]) -> Integers:
