@@ -11,7 +11,8 @@ import pytest
 from spacy.util import load_config, load_model_from_config
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
+# those of pre-training are read by tests/training/pretraining/test_settings.py
+CONFIGS = sorted(set((ROOT / "configs").glob("*.cfg")) - set((ROOT / "configs").glob("pretrain_*")))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENTRY_POINTS = [
     (group, name, target)

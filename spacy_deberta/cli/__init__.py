@@ -9,11 +9,13 @@ import sys
 import typer
 
 from spacy_deberta import __version__
+from spacy_deberta.cli.benchmark import benchmark
 from spacy_deberta.cli.convert import convert
 from spacy_deberta.cli.convert_data import convert_data
 from spacy_deberta.cli.distil import distil
+from spacy_deberta.cli.evaluate_lm import evaluate_lm
 from spacy_deberta.cli.inspect import inspect
-from spacy_deberta.cli.pretrain import pretrain
+from spacy_deberta.cli.pretrain import FREE_OPTIONS, pretrain
 from spacy_deberta.cli.train_tokenizer import train_tokenizer
 from spacy_deberta.cli.upcycle import upcycle
 from spacy_deberta.errors import DebertaError
@@ -39,12 +41,14 @@ def version() -> None:
 
 
 app.command("inspect")(inspect)
+app.command("benchmark")(benchmark)
 app.command("convert")(convert)
 app.command("convert-data")(convert_data)
 app.command("train-tokenizer")(train_tokenizer)
 app.command("upcycle")(upcycle)
-app.command("pretrain")(pretrain)
+app.command("pretrain", context_settings=FREE_OPTIONS)(pretrain)
 app.command("distil")(distil)
+app.command("evaluate-lm")(evaluate_lm)
 
 
 def main() -> None:

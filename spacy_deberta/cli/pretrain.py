@@ -1,57 +1,38 @@
-"""`pretrain`: masked-LM training of an encoder, from any start with absolute input positions."""
+"""`pretrain`: pre-training from a config file, or onwards from its newest checkpoint."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-LOG_STEPS = 50
-SAVE_SECONDS = 600
+FREE_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # --section.key VALUE
 
 
 def pretrain(
-    start: Annotated[Path, typer.Argument(metavar="START", help="checkpoint folder")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="folder to write")],
-    text: Annotated[list[Path], typer.Option(help="text files, .xz or plain; repeat for more")],
-    minutes: Annotated[float, typer.Option(help="wall time")] = 60.0,
-    fresh_head: Annotated[
-        bool, typer.Option("--fresh-head", help="START has no masked-LM head: begin with a new one")
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="such as pretrain_v3.cfg")],
+    force: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SECTION.KEY",
+            help="go on although this setting differs from the checkpoint's; repeat for more",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="refuse to pass over a damaged checkpoint")
     ] = False,
-    learn_rate: Annotated[float, typer.Option(help="peak rate")] = 5e-4,
-    bf16: Annotated[bool, typer.Option(help="compute in bfloat16 where that is safe")] = True,
-    n_threads: Annotated[int, typer.Option(help="threads of torch")] = 2,
-    seed: Annotated[int, typer.Option(help="of all draws")] = 0,
 ) -> None:
-    """Train an encoder as a masked language model; writes fp16 weights, the head included.
+    """Pre-train an encoder: masked pieces, or replaced pieces as DeBERTa-v3.
 
-    The text is tokenized into OUT/corpus first. The result is saved every ten minutes.
+    Any setting can be given as --section.key VALUE (JSON, or plain text). If run.out has
+    checkpoints, the run goes on from the newest. For several processes:
+    torchrun -m spacy_deberta.training.pretraining CONFIG ...
     """
-    import torch
+    from spacy_deberta.training.pretraining.config_file import parse_overrides
+    from spacy_deberta.training.pretraining.run import pretrain as train
+    from spacy_deberta.training.pretraining.settings import read_settings
 
-    from spacy_deberta.tokenizers import load_tokenizer
-    from spacy_deberta.training.corpus import write_corpus
-    from spacy_deberta.training.loop import RunSettings
-    from spacy_deberta.training.mlm import (
-        BatchSampler,
-        MaskedLM,
-        MaskedLMSettings,
-        train_masked_lm,
-    )
-
-    torch.set_num_threads(n_threads)
-    tokenizer = load_tokenizer(start)
-    corpus = write_corpus(text, tokenizer, output / "corpus")
-    print(f"{len(corpus.pieces)} pieces in {len(corpus.ends)} documents", flush=True)
-    torch.manual_seed(seed)
-    model = MaskedLM.open(start, fresh_head=fresh_head)
-    longest = model.encoder.config.max_position_embeddings
-    sampler = BatchSampler(corpus, tokenizer, MaskedLMSettings(seed=seed).fitting(longest))
-    run = RunSettings(minutes=minutes, seed=seed)
-    saved = 0.0
-    for progress in train_masked_lm(model, sampler, run, learn_rate=learn_rate, bf16=bf16):
-        if progress.step % LOG_STEPS == 0:
-            print(progress.describe(), flush=True)
-        if progress.seconds - saved > SAVE_SECONDS:
-            saved = progress.seconds
-            model.save(output, tokenizer)
-    model.save(output, tokenizer)
+    settings = read_settings(config, parse_overrides(context.args))
+    code = train(settings, forced=force or (), strict=strict)
+    if code:
+        raise typer.Exit(code)

@@ -84,8 +84,9 @@ def _count_steps() -> None:
 
 
 def can_keep(weights: Sequence[Tensor]) -> bool:
-    """Whether values made of these weights are kept: without gradients, and where torch counts
-    changes. It does not for weights that were made in inference mode.
+    """Whether values made of these weights are kept: without gradients, if torch counts changes.
+
+    It does not count those of weights that were made in inference mode.
     """
     return (
         not torch.is_grad_enabled()
