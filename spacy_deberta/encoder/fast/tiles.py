@@ -177,11 +177,12 @@ def _fill_far(
     scores: Tensor, query: Tensor, key: Tensor, distances: Distances, rising_row: int
 ) -> None:
     """Write both position terms where all distances read the row at one end of the table."""
-    scores.zero_()
+    by_query, by_key = query.new_zeros(()), query.new_zeros(())
     if distances.falling is not None:
-        scores += query @ distances.falling[:, None, -1 - rising_row, :, None]
+        by_query = query @ distances.falling[:, None, -1 - rising_row, :, None]
     if distances.rising is not None:
-        scores += (key @ distances.rising[:, None, rising_row, :, None]).transpose(-1, -2)
+        by_key = (key @ distances.rising[:, None, rising_row, :, None]).transpose(-1, -2)
+    torch.add(by_query.expand_as(scores), by_key, out=scores)
 
 
 def _shifted(places: slice, base: slice) -> slice:
