@@ -7,4 +7,6 @@ mlm.py           masked-LM training
 upcycling.py     a BERT-like encoder as a DeBERTa that computes the same
 words.py         the same texts in the pieces of two tokenizers
 distillation.py  the upcycled encoder learns what it computed with its old vocabulary
+pretraining/     pre-training from a config file, for long runs
+scoring/         how well a masked language model knows a language
 """
