@@ -6,8 +6,10 @@ Read in this order:
     scores.py       the attention formula, plain                       the specification
     fast/           the same formula, fast                             compared with it in tests
     paths.py        the table of those paths
+    linear.py, dropout.py   products and random numbers by the fastest that torch carries
+    cache.py        what depends on weights alone, until they change
     packing.py      a batch: real pieces plus lengths, no padded rectangle
-    inputs.py      what may be given beside piece ids
+    inputs.py       what may be given beside piece ids
     embeddings.py, table.py, attention.py, layer.py, convolution.py -> encoder.py      the modules
     pooling.py      rows of tokens from rows of pieces
 """

@@ -99,7 +99,8 @@ class DisentangledAttention(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """As `nn.Module.train`; weights may change from here on."""
-        self._projected.clear()
+        if mode:
+            self._projected.clear()
         return super().train(mode)
 
     def _project(

@@ -43,7 +43,8 @@ class Linear(nn.Linear):
 
     def train(self, mode: bool = True) -> Self:
         """As `nn.Module.train`; the weight may change from here on."""
-        self._arranged.clear()
+        if mode:
+            self._arranged.clear()
         return super().train(mode)
 
     def _arrange(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,12 @@ class PositionTable(nn.Module):
         row_of = clipped_rows(buckets=self.buckets, max_distance=self.max_distance)
         self.register_buffer("row_of", torch.from_numpy(row_of), persistent=False)
         self._normed: WeightCache[Tensor] = WeightCache()
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; weights may change from here on."""
+        if mode:
+            self._normed.clear()
+        return super().train(mode)
 
     def every_row(self, length: int) -> TableRows:
         """The whole table, for sequences of one length.

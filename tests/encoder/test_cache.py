@@ -112,6 +112,20 @@ def test_encoder_notices_a_change_of_any_weight(name: str) -> None:
     assert torch.equal(states(model), states(fresh))
 
 
+@pytest.mark.parametrize("name", [name for name, _ in encoder().named_parameters()])
+def test_training_mode_forgets_what_was_kept(name: str) -> None:
+    """A write through `.data` is not counted by torch."""
+    model = encoder()
+    states(model)
+    weight = model.get_parameter(name)
+    weight.data.add_(torch.randn_like(weight))
+    model.train()
+    model.eval()
+    fresh = encoder()
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(states(model), states(fresh))
+
+
 def test_encoder_gives_the_same_bits_whatever_it_saw_before() -> None:
     model, fresh = encoder(), encoder()
     with torch.no_grad():
