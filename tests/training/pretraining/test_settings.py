@@ -84,7 +84,7 @@ def test_the_command_line_takes_json_or_plain_text(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[modle]\ninit = 1\n", r"\[modle\]: unknown section; did you mean 'model'"),
+        ("[modelx]\ninit = 1\n", r"\[modelx\]: unknown section; did you mean 'model'"),
         ("[run]\nstep = 1\n", r"run\.step: unknown key; did you mean 'steps'"),
         ("[run.steps]\nx = 1\n", r"run\.steps\.x: unknown key"),
         ("[model]\ninit = random\n", r"model\.init='random': expected JSON"),
