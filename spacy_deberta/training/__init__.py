@@ -3,7 +3,6 @@
 loop.py          the loop of every training: rates, clipping, progress
 corpus.py        text files to pieces on disk, in windows
 masking.py       which words to hide
-mlm.py           masked-LM training
 upcycling.py     a BERT-like encoder as a DeBERTa that computes the same
 words.py         the same texts in the pieces of two tokenizers
 distillation.py  the upcycled encoder learns what it computed with its old vocabulary

@@ -117,21 +117,6 @@ class PieceCorpus:
                 "the texts again, or use the tokenizer that the corpus was made with."
             )
 
-    def windows(self, room: int) -> npt.NDArray[np.int64]:
-        """Cut every document into even windows of at most `room` pieces.
-
-        Returns:
-            (W, 2) start and end in `pieces`.
-        """
-        cuts = []
-        start = 0
-        for end in self.ends.tolist():
-            n_windows = -(-(end - start) // room)
-            edges = np.linspace(start, end, n_windows + 1).astype(np.int64)
-            cuts.append(np.stack([edges[:-1], edges[1:]], axis=1))
-            start = end
-        return np.concatenate(cuts)
-
     def _check_counts(self) -> None:
         if self.meta is None or self.sentences is None:
             return

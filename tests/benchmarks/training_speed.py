@@ -195,7 +195,7 @@ def our_token_loss(model: Any, batch: Batch) -> Tensor:
 
 
 def our_masked_loss(model: Any, batch: Batch) -> Tensor:
-    """The same; only hidden pieces are predicted, as in `spacy_deberta.training.mlm`."""
+    """The same; only hidden pieces are predicted, as in pre-training."""
     hidden = model.encoder(batch.pieces, batch.lengths).last_hidden_state
     logits = model.head(hidden[batch.targets], model.encoder.embeddings.pieces.weight)
     return masked_lm_loss(logits, batch.labels[batch.targets])

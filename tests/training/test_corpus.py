@@ -1,12 +1,10 @@
-"""Text files to one array of pieces, and windows over it."""
+"""Text files to one array of pieces."""
 
 import lzma
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spacy_deberta.errors import DataError
 from spacy_deberta.tokenizers import Tokenizer, UnigramTokenizer
@@ -47,29 +45,6 @@ def test_plain_and_xz_files_become_one_corpus(
     again = PieceCorpus.open(tmp_path / "corpus")
     assert documents_of(again) == expected_ids(tiny_tokenizer)
     assert again.pieces.dtype == np.uint16
-
-
-@given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 130))
-def test_windows_cover_every_piece_once_and_never_cross_a_document(
-    sizes: list[int], room: int
-) -> None:
-    ends = np.cumsum(sizes)
-    windows = PieceCorpus(np.zeros(ends[-1], dtype=np.uint16), ends).windows(room)
-    assert windows[0, 0] == 0
-    assert np.array_equal(windows[1:, 0], windows[:-1, 1])
-    assert set(ends) <= set(windows[:, 1])
-    widths = windows[:, 1] - windows[:, 0]
-    assert widths.min() >= 1
-    assert widths.max() <= room
-    n_expected = sum(-(-size // room) for size in sizes)
-    assert len(windows) == n_expected
-
-
-@given(st.integers(1, 2000), st.integers(1, 130))
-def test_windows_of_a_document_are_even(size: int, room: int) -> None:
-    corpus = PieceCorpus(np.zeros(size, dtype=np.uint16), np.asarray([size]))
-    widths = np.diff(corpus.windows(room), axis=1)
-    assert widths.max() - widths.min() <= 1
 
 
 class LargeTokenizer:

@@ -79,6 +79,8 @@ def test_without_sentences_documents_are_cut_evenly(sizes: Documents, room: int)
     for start, end in pairwise([0, *corpus.ends.tolist()]):
         widths = np.diff(edges[(edges >= start) & (edges <= end)])
         assert len(widths) == -(-(end - start) // room)
+        assert widths.sum() == end - start
+        assert 1 <= widths.min() <= widths.max() <= room
         assert widths.max() - widths.min() <= 1
 
 
