@@ -12,15 +12,25 @@ def upcycle(
     tokenizer: Annotated[
         Path, typer.Option(help="folder with the new vocabulary, as train-tokenizer writes it")
     ],
+    embedding_size: Annotated[
+        int | None, typer.Option(help="width of the piece table, if narrower than the layers")
+    ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="text files to count pieces in, for --embedding-size; .xz or plain"),
+    ] = None,
 ) -> None:
     """Turn a BERT-like encoder into a DeBERTa over another vocabulary.
 
     With the old vocabulary the result would compute what the source does; a new piece starts from
-    the mean of the old rows of its text. Train it on with `distil`.
+    the mean of the old rows of its text. A narrower table keeps frequent pieces nearly exact. Train
+    it on with `pretrain` or `distil`.
     """
     from spacy_deberta.checkpoints import save_encoder
-    from spacy_deberta.errors import TokenizerError
+    from spacy_deberta.errors import ConfigError, TokenizerError
     from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
+    from spacy_deberta.training.corpus import read_lines
+    from spacy_deberta.training.factorizing import count_pieces, factorize_pieces
     from spacy_deberta.training.upcycling import (
         load_wordpiece,
         replace_vocabulary,
@@ -34,6 +44,13 @@ def upcycle(
             "train-tokenizer."
         )
     encoder = replace_vocabulary(upcycle_encoder(source), load_wordpiece(source), new)
+    if embedding_size is not None:
+        if not text:
+            raise ConfigError(
+                "--embedding-size needs --text FILE, to count pieces in."
+            )
+        counts = count_pieces(new, read_lines(text), encoder.config.vocab_size)
+        encoder = factorize_pieces(encoder, counts, embedding_size)
     save_encoder(encoder, output)
     new.save(output)
     n_parameters = sum(parameter.numel() for parameter in encoder.parameters())

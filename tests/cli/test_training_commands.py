@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from spacy_deberta.checkpoints import load_encoder, load_masked_lm_head
 from spacy_deberta.cli import app
-from spacy_deberta.errors import CheckpointError, DataError, TokenizerError
+from spacy_deberta.errors import CheckpointError, ConfigError, DataError, TokenizerError
 from spacy_deberta.tokenizers import load_tokenizer
 from tests.conftest import TINY_TEXT
 from tests.training.test_upcycling import write_bert
@@ -47,6 +47,19 @@ def test_the_three_commands_make_a_checkpoint(
     options = ("--text", text_file, "--minutes", 0.02, "--share", 1, "--n-threads", 1)
     assert "step 0: loss" in run("distil", bert_folder, start, out, *options)
     assert load_masked_lm_head(out, load_encoder(out)).bias.isfinite().all()
+
+
+def test_an_upcycled_checkpoint_may_have_a_narrower_piece_table(
+    text_file: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    vocabulary, start = tmp_path / "vocabulary", tmp_path / "start"
+    run("train-tokenizer", text_file, "-o", vocabulary, "--n-pieces", 330)
+    narrow = ("upcycle", bert_folder, start, "--tokenizer", vocabulary, "--embedding-size", 6)
+    with pytest.raises(ConfigError, match="--embedding-size needs --text"):
+        run(*narrow)
+    run(*narrow, "--text", text_file)
+    encoder = load_encoder(start)
+    assert encoder.config.embedding_size == encoder.embeddings.pieces.weight.shape[1] == 6
 
 
 def test_pretraining_goes_on_from_an_upcycled_checkpoint(
