@@ -32,12 +32,12 @@ def train_tokenizer(
     from spacy_deberta.tokenizers import train_unigram
     from spacy_deberta.training.corpus import read_sentences
     from spacy_deberta.training.distillation import sample_lines
-    from spacy_deberta.training.upcycling import load_wordpiece
+    from spacy_deberta.training.vocabulary import load_old_tokenizer
     from spacy_deberta.training.wordpiece import unigram_from_wordpiece
 
     if wordpiece is not None:
         lines = sample_lines(texts, COUNTED_SHARE, seed=0)
-        tokenizer = unigram_from_wordpiece(load_wordpiece(wordpiece), lines, n_pieces)
+        tokenizer = unigram_from_wordpiece(load_old_tokenizer(wordpiece), lines, n_pieces)
         tokenizer.save(output)
         print(f"{output}: {tokenizer.n_pieces} pieces of {wordpiece}")
         return

@@ -31,11 +31,8 @@ def upcycle(
     from spacy_deberta.tokenizers import UnigramTokenizer, load_tokenizer
     from spacy_deberta.training.corpus import read_lines
     from spacy_deberta.training.factorizing import count_pieces, factorize_pieces
-    from spacy_deberta.training.upcycling import (
-        load_wordpiece,
-        replace_vocabulary,
-        upcycle_encoder,
-    )
+    from spacy_deberta.training.upcycling import upcycle_encoder
+    from spacy_deberta.training.vocabulary import load_old_tokenizer, replace_vocabulary
 
     new = load_tokenizer(tokenizer)
     if not isinstance(new, UnigramTokenizer):
@@ -43,12 +40,10 @@ def upcycle(
             f"{tokenizer}: holds a byte-level BPE, expected a unigram vocabulary. Write one with "
             "train-tokenizer."
         )
-    encoder = replace_vocabulary(upcycle_encoder(source), load_wordpiece(source), new)
+    encoder = replace_vocabulary(upcycle_encoder(source), load_old_tokenizer(source), new)
     if embedding_size is not None:
         if not text:
-            raise ConfigError(
-                "--embedding-size needs --text FILE, to count pieces in."
-            )
+            raise ConfigError("--embedding-size needs --text FILE, to count pieces in.")
         counts = count_pieces(new, read_lines(text), encoder.config.vocab_size)
         encoder = factorize_pieces(encoder, counts, embedding_size)
     save_encoder(encoder, output)

@@ -28,7 +28,8 @@ from spacy_deberta.tokenizers import Tokenizer, load_tokenizer
 from spacy_deberta.training.corpus import read_lines
 from spacy_deberta.training.loop import Progress, RatedModule, RunSettings, silence_dropout, train
 from spacy_deberta.training.masking import Int64, WordHider
-from spacy_deberta.training.upcycling import load_wordpiece, upcycle_encoder
+from spacy_deberta.training.upcycling import upcycle_encoder
+from spacy_deberta.training.vocabulary import load_old_tokenizer
 from spacy_deberta.training.words import WordBatch, WordReader
 
 SHORTEST_LINE = 60  # characters
@@ -159,7 +160,7 @@ class UpcycledPair:
         silence_dropout(student)
         torch.manual_seed(settings.seed)
         tokenizer = load_tokenizer(start)
-        reader = WordReader(load_wordpiece(source), tokenizer, settings.longest)
+        reader = WordReader(load_old_tokenizer(source), tokenizer, settings.longest)
         has_head = "mlm" in open_checkpoint(start).heads
         head = load_masked_lm_head(start, student) if has_head else MaskedLMHead(student.config)
         return cls(upcycle_encoder(source), student, head, tokenizer, reader)

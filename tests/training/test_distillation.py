@@ -18,7 +18,8 @@ from spacy_deberta.training.distillation import (
     word_distance,
 )
 from spacy_deberta.training.loop import RunSettings
-from spacy_deberta.training.upcycling import load_wordpiece, replace_vocabulary, upcycle_encoder
+from spacy_deberta.training.upcycling import upcycle_encoder
+from spacy_deberta.training.vocabulary import load_old_tokenizer, replace_vocabulary
 from spacy_deberta.training.words import WordBatch, WordReader
 from tests.training.test_upcycling import write_bert
 
@@ -34,7 +35,7 @@ def bert_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def start_folder(bert_folder: Path, tmp_path: Path, tiny_tokenizer: UnigramTokenizer) -> Path:
     folder = tmp_path / "start"
-    old = load_wordpiece(bert_folder)
+    old = load_old_tokenizer(bert_folder)
     save_encoder(replace_vocabulary(upcycle_encoder(bert_folder), old, tiny_tokenizer), folder)
     tiny_tokenizer.save(folder)
     return folder
@@ -52,7 +53,7 @@ def words_of(batch: WordBatch) -> list[list[int]]:
 def test_teacher_and_student_read_the_same_words(
     bert_folder: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
-    teacher = load_wordpiece(bert_folder)
+    teacher = load_old_tokenizer(bert_folder)
     old, new = WordReader(teacher, tiny_tokenizer, 30).read(TEXTS)
     assert len(old.rows_per_word) == len(new.rows_per_word)
     assert len(old.lengths) == len(new.lengths) == 3, "texts without a word are left out"
@@ -118,7 +119,7 @@ def test_a_head_that_was_saved_is_trained_on(
 def test_batches_go_on_after_the_last_text(
     bert_folder: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
-    reader = WordReader(load_wordpiece(bert_folder), tiny_tokenizer, 30)
+    reader = WordReader(load_old_tokenizer(bert_folder), tiny_tokenizer, 30)
     batches = list(islice(reader.batches(["a river, the"] * 5, 40, seed=0), 10))
     assert [len(new.lengths) for _, new in batches] == [14] * 10, "from more than one epoch"
 
@@ -127,7 +128,7 @@ def test_batches_go_on_after_the_last_text(
 def test_texts_without_a_word_are_an_error(
     bert_folder: Path, tiny_tokenizer: UnigramTokenizer, texts: list[str]
 ) -> None:
-    reader = WordReader(load_wordpiece(bert_folder), tiny_tokenizer, 30)
+    reader = WordReader(load_old_tokenizer(bert_folder), tiny_tokenizer, 30)
     with pytest.raises(DataError, match="expected at least one with a word in it"):
         next(reader.batches(texts, 4, seed=0))
 
@@ -139,8 +140,8 @@ def test_lines_too_short_to_learn_from_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_the_old_vocabulary_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"holds no tokenizer\.json; expected the old vocab"):
-        load_wordpiece(tmp_path)
+    with pytest.raises(TokenizerError, match=r"holds no tokenizer\.json, nor vocab\.json with"):
+        load_old_tokenizer(tmp_path)
 
 
 def test_an_old_vocabulary_without_specials_is_an_error(tiny_tokenizer: UnigramTokenizer) -> None:

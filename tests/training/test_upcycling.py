@@ -15,7 +15,8 @@ from torch import Tensor
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import CheckpointError, ConfigError, TokenizerError
 from spacy_deberta.tokenizers import UnigramTokenizer
-from spacy_deberta.training.upcycling import replace_vocabulary, upcycle_encoder
+from spacy_deberta.training.upcycling import upcycle_encoder
+from spacy_deberta.training.vocabulary import load_old_tokenizer, replace_vocabulary
 
 BERT: dict[str, Any] = {
     "model_type": "bert",
@@ -148,9 +149,24 @@ def test_the_position_table_comes_alive_with_the_first_step(bert_folder: Path) -
     assert encoder.table.norm.weight.grad.any()
 
 
-def test_only_a_bert_is_taken(bert_folder: Path) -> None:
-    (bert_folder / "config.json").write_text(json.dumps({**BERT, "model_type": "roberta"}))
-    message = rf"^{bert_folder}: model_type='roberta' is not supported; expected 'bert'\.$"
+def test_a_roberta_counts_positions_from_behind_its_padding(bert_folder: Path) -> None:
+    tensors = bert_tensors()
+    config = {**BERT, "model_type": "roberta", "pad_token_id": 1, "type_vocab_size": 1}
+    (bert_folder / "config.json").write_text(json.dumps(config))
+    named = {"roberta." + name: tensor for name, tensor in tensors.items()}
+    save_file({**named, "lm_head.bias": torch.ones(30)}, bert_folder / WEIGHTS)
+    encoder = upcycle_encoder(bert_folder)
+    positions = "embeddings.position_embeddings.weight"
+    assert encoder.config.max_position_embeddings == 138
+    ids = torch.randint(0, 30, (12,)).tolist()
+    found = encoder(torch.tensor(ids), [12]).last_hidden_state
+    expected = bert_forward({**tensors, positions: tensors[positions][2:]}, ids)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_another_architecture_is_refused(bert_folder: Path) -> None:
+    (bert_folder / "config.json").write_text(json.dumps({**BERT, "model_type": "xlnet"}))
+    message = rf"^{bert_folder}: model_type='xlnet' is not supported; expected 'bert' or 'roberta'"
     with pytest.raises(CheckpointError, match=message):
         upcycle_encoder(bert_folder)
 
@@ -275,3 +291,35 @@ def test_an_old_vocabulary_without_mask_is_refused(
     old = old_tokenizer(OLD_PIECES.replace("[MASK] ", ""))
     with pytest.raises(TokenizerError, match=r"^the old vocabulary has no \[MASK\]"):
         replace_vocabulary(upcycle_encoder(bert_folder), old, tiny_tokenizer)
+
+
+# --- a byte-level vocabulary ---------------------------------------------------------------------
+
+BYTE_LEVEL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u0120", "t", "h", "e", "s", "."]
+BYTE_LEVEL += ["th", "the", "\u0120the"]
+MERGES = "#version: 0.2\nt h\nth e\n\u0120 the\n"
+
+
+@pytest.fixture
+def byte_level(tmp_path: Path) -> Tokenizer:
+    numbered = {piece: number for number, piece in enumerate(BYTE_LEVEL)}
+    folder = tmp_path / "byte-level"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(numbered))
+    (folder / "merges.txt").write_text(MERGES)
+    return load_old_tokenizer(folder)
+
+
+def test_rows_come_from_a_byte_level_vocabulary_too(
+    bert_folder: Path, byte_level: Tokenizer, tiny_tokenizer: UnigramTokenizer
+) -> None:
+    """A piece that begins a word begins with the space before it there."""
+    encoder = upcycle_encoder(bert_folder)
+    new = replace_vocabulary(encoder, byte_level, tiny_tokenizer).embeddings.pieces.weight
+    old = encoder.embeddings.pieces.weight
+    pieces = [tiny_tokenizer.piece(number) for number in range(tiny_tokenizer.n_pieces)]
+    expected = {"\u2581the": "\u0120the", "s": "s", ".": ".", "\u2581": "<unk>"}
+    for piece, part in expected.items():
+        torch.testing.assert_close(new[pieces.index(piece)], old[BYTE_LEVEL.index(part)], msg=piece)
+    specials = [tiny_tokenizer.cls_id, tiny_tokenizer.pad_id, tiny_tokenizer.sep_id]
+    assert torch.equal(new[[*specials, tiny_tokenizer.mask_id]], old[[0, 1, 2, 4]])
