@@ -11,7 +11,9 @@ The packages, top to bottom; imports go down only (`make check` verifies it):
     checkpoints              model folders to modules and back, strictly
     heads                    hidden states to logits and losses
     encoder                  DebertaEncoder, plain PyTorch
-    tokenizers | alignment   text to pieces with offsets | tokens to pieces, windows (arrays only)
+    tokenizers | alignment | decoding
+                             text to pieces with offsets | tokens to pieces, windows (arrays only) |
+                             logits to decisions with scores (arrays only)
     config                   DebertaConfig, the only reader of config.json
     errors                   everything raised on purpose
 
