@@ -10,11 +10,16 @@ import typer
 
 from spacy_deberta import __version__
 from spacy_deberta.cli.benchmark import benchmark
+from spacy_deberta.cli.config import config
 from spacy_deberta.cli.convert import convert
 from spacy_deberta.cli.convert_data import convert_data
+from spacy_deberta.cli.debug_pieces import debug_pieces
 from spacy_deberta.cli.distil import distil
 from spacy_deberta.cli.evaluate_lm import evaluate_lm
+from spacy_deberta.cli.export import export
+from spacy_deberta.cli.import_checkpoint import import_command
 from spacy_deberta.cli.inspect import inspect
+from spacy_deberta.cli.migrate import migrate
 from spacy_deberta.cli.pretrain import FREE_OPTIONS, pretrain
 from spacy_deberta.cli.train_tokenizer import train_tokenizer
 from spacy_deberta.cli.upcycle import upcycle
@@ -44,6 +49,11 @@ app.command("inspect")(inspect)
 app.command("benchmark")(benchmark)
 app.command("convert")(convert)
 app.command("convert-data")(convert_data)
+app.command("config")(config)
+app.command("debug-pieces")(debug_pieces)
+app.command("migrate")(migrate)
+app.command("import")(import_command)
+app.command("export")(export)
 app.command("train-tokenizer")(train_tokenizer)
 app.command("upcycle")(upcycle)
 app.command("pretrain", context_settings=FREE_OPTIONS)(pretrain)

@@ -8,6 +8,9 @@ frozen, disabled or excluded. So the backward runs at the first of:
     b) `finish` is called and gradients have been reported          the end of a `spacy train` step
     c) the next update begins, or a prediction while an optimizer is waiting
 
+A listener that runs the encoder itself, on other input than the Docs, does its own backward when it
+reports: the gradient waits in the encoder's parameters for the same optimizer.
+
 `Language.update(sgd=...)` calls the encoder's `finish_update` before the listeners run. Then no
 gradient is there yet: the optimizer waits, and steps right after the backward.
 """
@@ -22,8 +25,21 @@ from spacy.tokens import Doc
 from thinc.api import Optimizer, get_array_module
 from thinc.types import Floats2d
 
+from spacy_deberta.components.parts import are_parts
 from spacy_deberta.errors import PipelineError
-from spacy_deberta.thinc_layers.types import Heard
+from spacy_deberta.thinc_layers.types import EncodedDoc, Heard
+
+Columns = slice | Sequence[int]
+
+ALL_COLUMNS = slice(None)
+
+
+@dataclass(frozen=True, eq=False)
+class HeardRows:
+    """The part of a step's rows that was handed out: Docs by number, and columns."""
+
+    numbers: Sequence[int]
+    columns: Columns
 
 
 @dataclass(eq=False)
@@ -32,13 +48,15 @@ class Step:
 
     Attributes:
         docs: the Docs of the update; held, so that their identities stay theirs.
-        rows: (n_tokens, width) per Doc.
+        rows: (n_tokens, columns) per Doc: the rows of the layers in use, side by side.
         backprop: the encoder's backward, from one gradient per Doc.
         losses: where the squared norm of the reported gradients is added.
         name: of the encoder; the key of `losses`.
         waiting: ids of listeners that have not reported.
+        encoded: what a frozen encoder predicted; None for an encoder that is being trained.
         n_open: outputs handed out whose gradient has not been reported.
-        gradient: (n_tokens, width) per Doc; None before the first report.
+        gradient: as `rows`; None before the first report.
+        lent: the encoder's parameters hold a gradient of a run that a listener made itself.
         sgd: an optimizer that waits for the backward.
         on_close: called when the step ends.
         closed: the backward has run, or never will.
@@ -50,8 +68,10 @@ class Step:
     losses: dict[str, float]
     name: str
     waiting: set[int]
+    encoded: list[EncodedDoc] | None = None
     n_open: int = 0
     gradient: list[Floats2d] | None = None
+    lent: bool = False
     sgd: Optimizer | None = None
     on_close: Callable[[], None] | None = None
     closed: bool = False
@@ -63,15 +83,21 @@ class Step:
         known = [number for number in found if number is not None]
         return known if len(known) == len(docs) else None
 
-    def add(self, numbers: Sequence[int], d_rows: Sequence[Floats2d], factor: float) -> None:
+    @property
+    def trains(self) -> bool:
+        """Whether gradients change anything."""
+        return self.encoded is None
+
+    def add(self, heard: HeardRows, d_rows: Sequence[Floats2d], factor: float) -> None:
         """Add a gradient, never keeping the caller's arrays."""
-        if factor == 0:
+        if factor == 0 or not self.trains:
             return
         xp = get_array_module(self.rows[0])
         if self.gradient is None:
             self.gradient = [xp.zeros_like(rows) for rows in self.rows]
-        for number, d in zip(numbers, d_rows, strict=True):
-            self.gradient[number] += d * factor if factor != 1 else d
+        for number, d in zip(heard.numbers, d_rows, strict=True):
+            taken: Any = self.gradient[number]
+            taken[:, heard.columns] += d * factor if factor != 1 else d
         flat = xp.concatenate([xp.ravel(d) for d in d_rows])
         self.losses[self.name] += factor**2 * float(flat @ flat)
 
@@ -95,6 +121,14 @@ class BackwardProtocol:
         """Whether these Docs are in the open step."""
         return self._step is not None and self._step.locate(docs) is not None
 
+    def predicted(self, docs: Sequence[Doc]) -> list[EncodedDoc] | None:
+        """What a frozen encoder predicted for these Docs in the open step."""
+        encoded = self._step.encoded if self._step is not None else None
+        numbers = self._step.locate(docs) if self._step is not None else None
+        if encoded is None or numbers is None:
+            return None
+        return [encoded[number] for number in numbers]
+
     def settle(self) -> None:
         """Rule c: bring the open step to its end with what has been reported."""
         step = self._step
@@ -111,15 +145,17 @@ class BackwardProtocol:
     def finish(self, sgd: Optimizer) -> None:
         """Rule b; without a reported gradient the optimizer waits for one."""
         step = self._step
-        if step is not None and step.gradient is None:
+        if step is not None and step.gradient is None and not step.lent:
             step.sgd = sgd
             return
         if step is not None:
             self._close(step)
         self._apply(sgd)
 
-    def listen(self, listener: int, docs: Sequence[Doc]) -> Heard | None:
-        """Hand out rows to a listener; None if the Docs are not in the open step."""
+    def listen(
+        self, listener: int, docs: Sequence[Doc], columns: Columns = ALL_COLUMNS
+    ) -> Heard | None:
+        """Hand out columns of the rows; None if the Docs are not in the open step."""
         step = self._step
         numbers = None if step is None else step.locate(docs)
         if step is None or numbers is None:
@@ -127,19 +163,57 @@ class BackwardProtocol:
         step.n_open += 1
 
         def report(d_rows: list[Floats2d], factor: float) -> None:
-            if step.closed:
-                raise PipelineError(
-                    f"a listener's gradient reached the encoder '{step.name}' after the encoder's "
-                    "step had ended; run the backward of a component before the next update or "
-                    "finish_update of its encoder."
-                )
-            step.n_open -= 1
-            step.waiting.discard(listener)
-            step.add(numbers, d_rows, factor)
-            if not step.waiting and not step.n_open:
-                self.settle()
+            self._take_report(step, listener)
+            step.add(HeardRows(numbers, columns), d_rows, factor)
+            self._settle_if_complete(step)
 
-        return Heard([step.rows[number] for number in numbers], report)
+        xp = get_array_module(step.rows[0])
+        whole: list[Any] = [step.rows[number] for number in numbers]
+        return Heard([xp.ascontiguousarray(rows[:, columns]) for rows in whole], report)
+
+    def waits_for(self, listener: int) -> bool:
+        """Whether a step is open in which this listener has not reported."""
+        step = self._step
+        return step is not None and step.trains and listener in step.waiting
+
+    def lend(
+        self, listener: int, parts: Sequence[Doc] = ()
+    ) -> Callable[[Callable[[], float]], None] | None:
+        """Let a listener run the encoder itself; None if no step waits for it.
+
+        Args:
+            listener: its id.
+            parts: Docs that it wants to read, which must be cut out of those of the step.
+
+        Returns:
+            Takes the backward of that run, which returns the squared norm of its gradient.
+        """
+        step = self._step
+        if step is None or not self.waits_for(listener) or not are_parts(parts, step.docs):
+            return None
+        step.n_open += 1
+
+        def report(backward: Callable[[], float]) -> None:
+            self._take_report(step, listener)
+            step.losses[step.name] += backward()
+            step.lent = True
+            self._settle_if_complete(step)
+
+        return report
+
+    def _take_report(self, step: Step, listener: int) -> None:
+        if step.closed:
+            raise PipelineError(
+                f"a listener's gradient reached the encoder '{step.name}' after the encoder's "
+                "step had ended; run the backward of a component before the next update or "
+                "finish_update of its encoder."
+            )
+        step.n_open -= 1
+        step.waiting.discard(listener)
+
+    def _settle_if_complete(self, step: Step) -> None:
+        if not step.waiting and not step.n_open:
+            self.settle()
 
     def _close(self, step: Step) -> None:
         self._step = None

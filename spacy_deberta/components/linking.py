@@ -14,6 +14,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from spacy_deberta.components.backward import ALL_COLUMNS, Columns
 from spacy_deberta.thinc_layers.listeners import ANY, listener_state
 from spacy_deberta.thinc_layers.types import Heard, RowSource
 
@@ -48,6 +49,26 @@ def add_listener(encoder: Encoder, listener: Model[Any, Any], component: str) ->
     listeners = encoder.listener_map.setdefault(component, [])
     if not any(known is listener for known in listeners):
         listeners.append(listener)
+
+
+def layers_in_use(encoder: Encoder) -> tuple[int, ...]:
+    """Layers below the last one that listeners want, ascending."""
+    wanted: set[int] = set()
+    for listeners in encoder.listener_map.values():
+        for state in map(listener_state, listeners):
+            if state is not None and state.layers is not None:
+                wanted.update(state.layer_numbers(encoder))
+    return tuple(sorted(wanted - {encoder.n_layers})) if wanted else ()
+
+
+def columns_of(listener: Model[Any, Any], encoder: Encoder, layers: Sequence[int]) -> Columns:
+    """The columns of a listener in rows of some layers and, at the end, of the last one."""
+    state = listener_state(listener)
+    if state is None or state.layers is None:
+        return slice(len(layers) * encoder.width, None) if layers else ALL_COLUMNS
+    places = [*layers, encoder.n_layers]
+    starts = [places.index(number) * encoder.width for number in state.layer_numbers(encoder)]
+    return [start + column for start in starts for column in range(encoder.width)]
 
 
 def remove_listener(encoder: Encoder, listener: Model[Any, Any], component: str) -> bool:

@@ -1,8 +1,9 @@
 """The component `deberta`: one encoder, shared by the components after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import srsly
 from spacy import util
@@ -16,10 +17,17 @@ from thinc.types import Floats2d
 
 from spacy_deberta.components import linking
 from spacy_deberta.components.backward import BackwardProtocol, Step
-from spacy_deberta.components.doc_data import register_extension, store_encoding, stored_rows
-from spacy_deberta.errors import PipelineError
-from spacy_deberta.thinc_layers.listeners import listener_state
-from spacy_deberta.thinc_layers.types import EncodedDocs, Heard
+from spacy_deberta.components.doc_data import (
+    check_keep,
+    register_extension,
+    store_encoding,
+    stored_layers,
+    stored_rows,
+)
+from spacy_deberta.components.parts import hear_parts
+from spacy_deberta.errors import CheckpointError, ConfigError, PipelineError
+from spacy_deberta.thinc_layers.listeners import listener_state, listener_width
+from spacy_deberta.thinc_layers.types import EncodedDoc, Heard, Wanted
 
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.DebertaModel.v1",
@@ -28,19 +36,48 @@ DEFAULT_MODEL = {
     "stride": 192,
     "pooling": "mean",
     "batch_pieces": 8192,
+    "precision": "fp32",
+    "device": "auto",
+    "gradient_checkpointing": False,
 }
 
 register_extension()
 
 
 @Language.factory(
-    "deberta", assigns=["doc._.deberta", "doc.tensor"], default_config={"model": DEFAULT_MODEL}
+    "deberta",
+    assigns=["doc._.deberta", "doc.tensor"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "keep": "pieces",
+        "frozen": False,
+        "trained_layers": None,
+    },
 )
 def make_deberta(
-    nlp: Language, name: str, model: Model[list[Doc], list[Floats2d]]
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], list[Floats2d]],
+    keep: str = "pieces",
+    frozen: bool = False,
+    trained_layers: Optional[int] = None,  # noqa: UP045  (as in every registered function of spaCy)
 ) -> "DebertaTransformer":
-    """Build the component `deberta`; weights are loaded when they are first used."""
-    return DebertaTransformer(nlp.vocab, model, name)
+    """Build the component `deberta`; weights are loaded when they are first used.
+
+    Args:
+        nlp: the pipeline.
+        name: of the component.
+        model: a model of the architecture `spacy-deberta.DebertaModel.v1`.
+        keep: what stays on a Doc beside `doc.tensor`: nothing, pieces, layers (pieces and the rows
+            of all layers) or attentions (these, too).
+        frozen: never train the encoder; as trained_layers = 0.
+        trained_layers: train the last layers only; null = all, and the embeddings.
+    """
+    if frozen and trained_layers:
+        raise ConfigError(f"frozen=true and trained_layers={trained_layers}; give one of them.")
+    component = DebertaTransformer(nlp.vocab, model, name, keep=keep)
+    component.train_last(0 if frozen else trained_layers)
+    return component
 
 
 class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
@@ -53,39 +90,61 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         vocab: the pipeline's vocabulary.
         model: a model of the architecture `spacy-deberta.DebertaModel.v1`.
         name: name of the component in the pipeline.
+        keep: what stays on a Doc beside `doc.tensor`: one of `doc_data.KEEP`.
 
     Raises:
         PipelineError: a model of another architecture.
+        ConfigError: unknown keep.
     """
 
     def __init__(
-        self, vocab: Vocab, model: Model[list[Doc], list[Floats2d]], name: str = "deberta"
+        self,
+        vocab: Vocab,
+        model: Model[list[Doc], list[Floats2d]],
+        name: str = "deberta",
+        *,
+        keep: str = "pieces",
     ) -> None:
         from spacy_deberta.thinc_layers.transformer import shim_of
 
         shim_of(model)
+        check_keep(keep)
         self.vocab = vocab
         self.model = model
         self.name = name
+        self.keep = keep
         self.cfg: dict[str, Any] = {}
         self.listener_map: dict[str, list[Model[Any, Any]]] = {}
+        self._trained_layers: int | None = None
         self._backward = BackwardProtocol(model.finish_update)
 
     # Prediction
 
-    def predict(self, docs: Iterable[Doc]) -> EncodedDocs:
+    def predict(self, docs: Iterable[Doc]) -> list[EncodedDoc]:
         """Pieces and token rows of each Doc; changes nothing."""
+        docs = list(docs)
+        known = self._backward.predicted(docs)
+        if known is not None:
+            return known
+        return self._encode(docs, self._wanted())
+
+    def set_annotations(self, docs: Iterable[Doc], scores: list[EncodedDoc]) -> None:
+        """Write `doc.tensor` and `doc._.deberta`."""
+        for doc, encoded in zip(docs, scores, strict=True):
+            store_encoding(doc, self.name, encoded, pieces=self.keep != "nothing")
+
+    def _wanted(self) -> Wanted:
+        """What listeners, or the user, want beside the last layer."""
+        if self.keep in ("layers", "attentions"):
+            return Wanted(tuple(range(self.n_layers)), self.keep == "attentions")
+        return Wanted(linking.layers_in_use(self))
+
+    def _encode(self, docs: list[Doc], wanted: Wanted) -> list[EncodedDoc]:
         from spacy_deberta.thinc_layers.transformer import encode
 
-        docs = list(docs)
         if not self._backward.is_open_for(docs):
             self._backward.settle_waiting()
-        return encode(self.model, docs)
-
-    def set_annotations(self, docs: Iterable[Doc], scores: EncodedDocs) -> None:
-        """Write `doc.tensor` and `doc._.deberta`."""
-        for doc, pieces, rows in zip(docs, scores.pieces, scores.rows, strict=True):
-            store_encoding(doc, self.name, pieces, rows)
+        return encode(self.model, docs, wanted)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs, in order.
@@ -117,18 +176,14 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         `backward.py` says when. `losses` gets the squared norm of these gradients: a sign of life,
         not a loss. `drop` reaches thinc layers only; the encoder has the dropout of its config.
         """
-        from spacy_deberta.thinc_layers.transformer import encode_for_update
-
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "DebertaTransformer.update")
         self._backward.settle()
         docs = [example.predicted for example in examples]
-        if self.listeners and any(len(doc) for doc in docs):
-            encoded, backprop = encode_for_update(self.model, docs)
-            waiting = {listener.id for listener in self.listeners}
-            step = Step(docs, encoded.rows, backprop, losses, self.name, waiting)
+        step = self._begin_step(docs, losses)
+        if step is not None:
             self._backward.open(step)
             step.on_close = linking.send_rows(
                 self.listeners, docs, lambda listener: self.listen(listener, docs)
@@ -136,6 +191,26 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         if sgd:  # False: not now
             self.finish_update(sgd)
         return losses
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the encoder is not trained at all now: it forms no graph."""
+        return self._trained_layers == 0
+
+    def train_last(self, n_layers: int | None) -> None:
+        """Train the last layers only from the next update on; None = all, and the embeddings.
+
+        Raises:
+            ConfigError: a negative number.
+        """
+        from spacy_deberta.thinc_layers.transformer import shim_of
+
+        if n_layers is not None and n_layers < 0:
+            raise ConfigError(f"trained_layers={n_layers} is negative; use null for all of them.")
+        if n_layers != self._trained_layers:
+            self._backward.settle()
+            self._trained_layers = n_layers
+            shim_of(self.model).train_last(n_layers)
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the encoder, now or as soon as its listeners have reported."""
@@ -168,14 +243,31 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         raise PipelineError(f"'{self.name}' has no labels; add '{label}' to another component.")
 
     def initialize(
-        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        source: Optional[str] = None,  # noqa: UP045  (spaCy validates the config by it)
+        revision: Optional[str] = None,  # noqa: UP045
     ) -> None:
         """Load the weights of the source, also if others are loaded; tell listeners their width.
+
+        Args:
+            get_examples: not needed here.
+            nlp: the pipeline.
+            source: checkpoint folder or hub name, instead of the model's. From
+                [initialize.components.deberta], it is not part of a saved pipeline's config.
+            revision: of that source on the hub: branch, tag or commit.
 
         Raises:
             CheckpointError: the source is not there, and no weights are loaded yet.
         """
+        from spacy_deberta.thinc_layers.transformer import shim_of
+
         validate_get_examples(get_examples, "DebertaTransformer.initialize")
+        if source is not None:
+            shim = shim_of(self.model)
+            shim.source, shim.revision = source, revision
         self.model.initialize()
         for listener in self.listeners:
             self._set_width(listener)
@@ -189,6 +281,13 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
 
         prepare(self.model)
         return self.model.get_dim("nO")
+
+    @property
+    def n_layers(self) -> int:
+        """Number of the last layer; the embeddings are layer 0."""
+        from spacy_deberta.thinc_layers.transformer import prepare
+
+        return prepare(self.model).encoder.config.num_hidden_layers
 
     @property
     def listeners(self) -> list[Model[Any, Any]]:
@@ -218,26 +317,95 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         for listener in linking.find_listeners(self, component):
             self.add_listener(listener, component.name)
 
-    def rows_for(self, docs: Sequence[Doc]) -> list[Floats2d]:
-        """Token rows: those this encoder left on the Docs; it runs on Docs without any."""
-        stored = [stored_rows(doc, self.name) for doc in docs]
-        missing = [doc for doc, rows in zip(docs, stored, strict=True) if rows is None]
-        fresh = iter(self.predict(missing).rows if missing else ())
-        return [next(fresh) if rows is None else self.model.ops.asarray2f(rows) for rows in stored]
+    def rows_for(self, docs: Sequence[Doc], layers: Sequence[int] | None = None) -> list[Floats2d]:
+        """Token rows: those this encoder left on the Docs; it runs on Docs without any.
+
+        Args:
+            docs: the Docs.
+            layers: those whose rows are wanted, side by side; None = the last one.
+        """
+        wanted = [self.n_layers] if layers is None else layers
+        found = [self._stored(doc) for doc in docs]
+        missing = [n for n, rows in enumerate(found) if not rows.keys() >= set(wanted)]
+        if missing:
+            others = tuple(sorted({*wanted} - {self.n_layers}))
+            fresh = self._encode([docs[n] for n in missing], Wanted(others))
+            for number, encoded in zip(missing, fresh, strict=True):
+                found[number] = encoded.by_layer(self.n_layers)
+        return [self._side_by_side(rows, wanted) for rows in found]
+
+    def _stored(self, doc: Doc) -> dict[int, Floats2d]:
+        """Rows by layer that this encoder left on a Doc."""
+        rows = stored_rows(doc, self.name)
+        return {} if rows is None else {**stored_layers(doc, self.name), self.n_layers: rows}
+
+    def _side_by_side(self, rows: dict[int, Floats2d], layers: Sequence[int]) -> Floats2d:
+        """(n_tokens, columns) of some layers; not copied if it is one."""
+        ops = self.model.ops
+        chosen = [ops.asarray2f(rows[layer]) for layer in layers]
+        return chosen[0] if len(chosen) == 1 else ops.xp.concatenate(chosen, axis=1)
 
     def listen(self, listener: Model[Any, Any], docs: Sequence[Doc]) -> Heard | None:
-        """Token rows of the open update; None if these Docs are not in it."""
-        return self._backward.listen(listener.id, docs)
+        """Token rows of the open update; None if it has neither these Docs nor their text."""
+        layers = linking.layers_in_use(self)
+        columns = linking.columns_of(listener, self, layers)
+        if self._backward.is_open_for(docs):
+            return self._backward.listen(listener.id, docs, columns)
+        report = self._backward.lend(listener.id, docs)
+        return None if report is None else hear_parts(self.model, docs, (layers, columns), report)
+
+    def waits_for(self, listener: Model[Any, Any]) -> bool:
+        """Whether the open update has no report of this listener yet."""
+        return self._backward.waits_for(listener.id)
+
+    def lend(self, listener: Model[Any, Any]) -> Callable[[Callable[[], float]], None] | None:
+        """Let a listener run the encoder itself; None if no update waits for it."""
+        return self._backward.lend(listener.id)
+
+    def _begin_step(self, docs: list[Doc], losses: dict[str, float]) -> Step | None:
+        """A step that waits for the listeners; None if none of them can report.
+
+        The encoder reads the Docs only if a listener wants their rows.
+        """
+        from spacy_deberta.thinc_layers.sequences import hears_sequences
+        from spacy_deberta.thinc_layers.transformer import encode_for_update
+
+        readers = [one for one in self.listeners if not hears_sequences(one)]
+        reads = bool(readers) and any(len(doc) for doc in docs)
+        if not reads and (self.is_frozen or len(readers) == len(self.listeners)):
+            return None
+        layers = linking.layers_in_use(self)
+        waiting = {listener.id for listener in self.listeners}
+        step = Step(docs, [], _no_backward, losses, self.name, waiting)
+        if not reads:
+            step.rows = [self.model.ops.alloc2f(0, self.width) for _ in docs]
+        elif self.is_frozen:
+            places = [*layers, self.n_layers]
+            step.encoded = self.predict(docs)
+            found = [encoded.by_layer(self.n_layers) for encoded in step.encoded]
+            step.rows = [self._side_by_side(rows, places) for rows in found]
+        else:
+            step.rows, step.backprop = encode_for_update(self.model, docs, layers)
+        return step
 
     def _set_width(self, listener: Model[Any, Any]) -> None:
-        if listener_state(listener) is not None:
-            listener.set_dim("nO", self.width, force=True)
+        state = listener_state(listener)
+        if state is not None:
+            listener.set_dim("nO", listener_width(listener, self), force=True)
         elif listener.get_dim("nO") != self.width:
             raise PipelineError(
                 f"a {listener.name} of '{self.name}' has width={listener.get_dim('nO')}, but this "
                 f"encoder has width {self.width}. Set it to that, or use the architecture "
                 "spacy-deberta.DebertaListener.v1, which finds it out."
             )
+
+    @contextmanager
+    def memory_zone(self, mem: Any = None) -> Iterator[Any]:
+        """For `nlp.memory_zone`: when it ends, no Doc is held here."""
+        try:
+            yield mem
+        finally:
+            self._backward.settle()
 
     # Saving and loading
 
@@ -257,6 +425,11 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         """Read what `to_disk` wrote; the weights are memory-mapped, the source is not needed."""
         from spacy_deberta.thinc_layers.transformer import prepare, shim_of
 
+        if not Path(path).is_dir():
+            raise CheckpointError(
+                f"component '{self.name}': its folder {path} is not there. A pipeline that was "
+                f'saved with exclude=["{self.name}"] is loaded with the same exclude.'
+            )
         readers: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda file: self.cfg.update(srsly.read_json(file)),
             "vocab": lambda folder: self.vocab.from_disk(folder, exclude=exclude),
@@ -280,3 +453,7 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
             listener_of = listener_state(listener)
             if listener_of is not None:
                 listener_of.bind(self)
+
+
+def _no_backward(d_rows: list[Floats2d]) -> list[Any]:
+    return []

@@ -1,8 +1,9 @@
 """Tagged sentences to spaCy's training files: split, build Docs, write `.spacy`."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
@@ -12,11 +13,12 @@ from spacy_deberta.errors import DataError
 
 PARTS = ("train", "dev", "test")
 
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 
-def split_sentences(
-    sentences: Sequence[TaggedSentence], shares: Sequence[int], seed: int
-) -> dict[str, list[TaggedSentence]]:
-    """Split by sentence, the same way for the same sentences, shares and seed.
+
+def split_sentences(sentences: Sequence[H], shares: Sequence[int], seed: int) -> dict[str, list[H]]:
+    """Split by sentence, or whatever the items are, the same way for the same shares and seed.
 
     Identical sentences go into the same part: nothing of the test part is seen in training.
 
@@ -46,7 +48,7 @@ def split_sentences(
         for part, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
         for sentence in distinct[start:end]
     }
-    parts: dict[str, list[TaggedSentence]] = {name: [] for name in PARTS[:n_parts]}
+    parts: dict[str, list[H]] = {name: [] for name in PARTS[:n_parts]}
     for sentence in sentences:
         parts[part_of[sentence]].append(sentence)
     empty = [name for name, members in parts.items() if not members]
@@ -77,8 +79,24 @@ def write_docs(sentences: Sequence[TaggedSentence], path: Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
+    write_built(build_docs, sentences, path)
+
+
+def write_built(
+    build: Callable[[Sequence[T], Vocab], Iterable[Doc]], items: Sequence[T], path: Path
+) -> None:
+    """Write the Docs of items as a `.spacy` file, with their user data.
+
+    Args:
+        build: items to Docs.
+        items: of one file.
+        path: its folder is made where needed.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        DocBin(docs=build_docs(sentences, Vocab())).to_disk(path)
+        DocBin(docs=build(items, Vocab()), store_user_data=True).to_disk(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -149,6 +149,36 @@ class DebertaForMaskedLM(DebertaPreTrainedModel):
             attentions=encoded.attentions,
         )
 
+    def predict_rows(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        prediction_mask: Tensor,
+        *,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The logits that `forward` gives at some pieces, without a place for all the others.
+
+        Args:
+            input_ids: (B, L), as the others.
+            attention_mask: (B, L) integers or bool, 1 = a real piece; None = all are.
+            prediction_mask: (B, L) integers or bool, 1 = predict this piece; M of them are real.
+            token_type_ids: (B, L).
+
+        Returns:
+            (M, V), sequence after sequence, from left to right.
+        """
+        encoded = self.encode(
+            (input_ids, attention_mask, token_type_ids, None, None),
+            output_hidden_states=self.decoder is not None,
+            output_attentions=False,
+        )
+        keep = encoded.rectangle.keep
+        slots = (keep & self._asked(keep, input_ids, None, prediction_mask)).flatten()
+        if encoded.packed is None:  # being recorded by torch.export or torch.compile
+            return self._predict_all(encoded).flatten(0, 1)[slots]
+        return self._predict(encoded.states, encoded.packed, slots.nonzero().squeeze(1))
+
     def _asked(
         self,
         keep: Tensor,

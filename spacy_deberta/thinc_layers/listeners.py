@@ -1,8 +1,8 @@
 """The layer through which a component uses the rows of an encoder earlier in the pipeline."""
 
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spacy.tokens import Doc
@@ -22,10 +22,12 @@ class ListenerState:
     Attributes:
         upstream: name of the encoder component, or ANY.
         grad_factor: factor on the gradient that goes to the encoder.
+        layers: numbers of the layers it wants, side by side; None = the last one alone.
     """
 
     upstream: str
     grad_factor: float
+    layers: tuple[int, ...] | None = None
     _source: "weakref.ref[RowSource] | None" = None
     _met: "list[weakref.ref[RowSource]]" = field(default_factory=list)
 
@@ -62,9 +64,13 @@ class ListenerState:
             )
         return source
 
+    def layer_numbers(self, source: RowSource) -> list[int]:
+        """Its layers counted from 0, the embeddings."""
+        return layer_numbers(self.layers or (-1,), source.n_layers)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "ListenerState":
         """A copied listener listens to the same encoder."""
-        return ListenerState(self.upstream, self.grad_factor, self._source, list(self._met))
+        return replace(self, _met=list(self._met))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle: the encoder binds its listeners again when it is unpickled."""
@@ -96,6 +102,24 @@ def build_deberta_listener(
     )
 
 
+def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
+    """Numbers of layers, counted from 0 = the embeddings; -1 stands for the last one.
+
+    Raises:
+        ConfigError: there is no such layer, or one is named twice.
+    """
+    wrong = [n for n in layers if not -last - 1 <= n <= last]
+    if wrong:
+        raise ConfigError(
+            f"layers={list(layers)}: the encoder has no layer {wrong[0]}; it has 0 (the embeddings)"
+            f" to {last}, or -1 for the last one, -2 for the one before."
+        )
+    numbers = [n % (last + 1) for n in layers]
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError(f"layers={list(layers)}: one layer is named twice; name each once.")
+    return numbers
+
+
 def listener_state(node: Model[Any, Any]) -> ListenerState | None:
     """The state of a listener; None for any other layer."""
     state = node.attrs.get("listener")
@@ -110,7 +134,8 @@ def forward(
     source = state.require_source()
     heard = source.listen(model, docs) if is_train else None
     if heard is None:
-        return source.rows_for(docs), _no_gradient
+        layers = None if state.layers is None else state.layer_numbers(source)
+        return source.rows_for(docs, layers), _no_gradient
     report, factor = heard.report, state.grad_factor
 
     def backprop(d_rows: list[Floats2d]) -> list[Any]:
@@ -120,9 +145,17 @@ def forward(
     return heard.rows, backprop
 
 
-def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, list[Floats2d]], X: Any = None, Y: Any = None) -> None:
     """Learn the width from the encoder."""
-    model.set_dim("nO", model.attrs["listener"].require_source().width, force=True)
+    source = model.attrs["listener"].require_source()
+    model.set_dim("nO", listener_width(model, source), force=True)
+
+
+def listener_width(listener: Model[Any, Any], source: RowSource) -> int:
+    """Columns that a listener gives when it listens to this encoder."""
+    state: ListenerState = listener.attrs["listener"]
+    n_layers = len(state.layer_numbers(source))
+    return source.width * (n_layers if listener.attrs.get("mix") == "concat" else 1)
 
 
 def _no_gradient(d_rows: list[Floats2d]) -> list[Any]:

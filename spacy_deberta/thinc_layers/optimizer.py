@@ -58,12 +58,7 @@ class AdamW(Optimizer):
     def warn_skipped(self, what: str) -> None:
         """Count a step that is left out, and say so."""
         self.n_skipped += 1
-        warnings.warn(
-            f"AdamW: the gradient of {what} is not finite, so its step is skipped "
-            f"({self.n_skipped} skipped so far). If it goes on, lower the learning rate.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warn_skipped(what, f" ({self.n_skipped} skipped so far)")
 
 
 def build_adamw(  # noqa: PLR0913  (one argument per hyper-parameter, as in every optimizer)
@@ -130,19 +125,22 @@ class TorchStep:
     def __init__(self, optimizer: AdamW, encoder: "DebertaEncoder", shim_id: int) -> None:
         self.optimizer = optimizer
         self._shim_id = shim_id
-        self._named = [(n, p) for n, p in encoder.named_parameters() if p.requires_grad]
+        self._named = list(encoder.named_parameters())  # frozen ones may be trained later
         self._n_steps = 0
         groups = _groups(self._named, encoder.config.num_hidden_layers, optimizer.layer_decay)
         self._torch = torch.optim.AdamW(groups, fused=True)
 
-    def apply(self) -> bool:
+    def apply(self, *, warn: bool = True) -> bool:
         """Step once if there are gradients, all finite; forget the gradients in any case.
+
+        Args:
+            warn: say so if they are not finite.
 
         Returns:
             Whether the weights were stepped.
         """
         gradients = [p.grad for _, p in self._named if p.grad is not None]
-        stepped = bool(gradients) and self._clip(gradients)
+        stepped = bool(gradients) and self._clip(gradients, warn=warn)
         if stepped:
             self._read_settings()
             self._torch.step()
@@ -151,11 +149,12 @@ class TorchStep:
         self._torch.zero_grad(set_to_none=True)
         return stepped
 
-    def _clip(self, gradients: list[Tensor]) -> bool:
+    def _clip(self, gradients: list[Tensor], *, warn: bool) -> bool:
         """Clip by the norm of all gradients together; False if that norm is not finite."""
         norm = nn.utils.get_total_norm(gradients)
         if not bool(norm.isfinite()):
-            self.optimizer.warn_skipped("the encoder")
+            if warn:
+                self.optimizer.warn_skipped("the encoder")
             return False
         if self.optimizer.grad_clip:
             parameters = [parameter for _, parameter in self._named]
@@ -177,6 +176,8 @@ class TorchStep:
             return
         pull = 1 - min((1 + self._n_steps) / (10 + self._n_steps), _MAX_AVERAGE_DECAY)
         for name, parameter in self._named:
+            if not parameter.requires_grad:
+                continue
             key = (self._shim_id, name)
             if key in averages:
                 xp2torch(averages[key], device=parameter.device).lerp_(parameter.detach(), pull)
@@ -190,9 +191,24 @@ def _groups(
     """Groups of parameters with the same scale of the rate and the same kind of decay."""
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in named:
-        match = _LAYER.search(name)
-        depth = n_layers - 1 - int(match[1]) if match else n_layers
-        key = (layer_decay**depth, parameter.ndim > 1)  # norms and biases have one dimension
+        scale = layer_decay ** parameter_depth(name, n_layers)
+        key = (scale, parameter.ndim > 1)  # norms and biases have one dimension
         group = groups.setdefault(key, {"params": [], "rate_scale": key[0], "decays": key[1]})
         group["params"].append(parameter)
     return list(groups.values())
+
+
+def parameter_depth(name: str, n_layers: int) -> int:
+    """Layers above the one that a parameter is in; n_layers for what belongs to none."""
+    match = _LAYER.search(name)
+    return n_layers - 1 - int(match[1]) if match else n_layers
+
+
+def warn_skipped(what: str, so_far: str = "") -> None:
+    """Say that a step is left out."""
+    warnings.warn(
+        f"the gradient of {what} is not finite, so its step is skipped{so_far}. If it goes on, "
+        "lower the learning rate.",
+        RuntimeWarning,
+        stacklevel=4,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from spacy.tokens import Doc
 from thinc.api import Model
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Floats3d, Floats4d
 
 from spacy_deberta.alignment import TokenAlignment
 
@@ -87,18 +87,44 @@ class MicroBatch:
     split: dict[int, Integers]
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedDocs:
-    """What the encoder gives for a batch of Docs.
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of an encoder in prediction, beside the rows of its last layer.
 
     Attributes:
-        pieces: one per Doc.
-        rows: (n_tokens, width) float32 per Doc: in prediction each in memory of its own, in
-            training views of one array.
+        layers: other layers whose rows are wanted, ascending; 0 = the embeddings.
+        attentions: whether attention probabilities are.
     """
 
-    pieces: list[DocPieces]
-    rows: list[Floats2d]
+    layers: tuple[int, ...] = ()
+    attentions: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedDoc:
+    """What the encoder gives for a Doc in prediction, all in memory of its own.
+
+    Attributes:
+        pieces: the Doc's.
+        rows: (n_tokens, width) float32, the last layer.
+        layers: other layers that are there; 0 = the embeddings.
+        layer_rows: (len(layers), n_tokens, width) float32.
+        windows: (W, 2) first piece of each window, and one behind its last; with attentions only.
+        attentions: (layers, heads, L, L) float32 for each window: how much each piece, special
+            ones included, takes from each.
+    """
+
+    pieces: DocPieces
+    rows: Floats2d
+    layers: tuple[int, ...] = ()
+    layer_rows: Floats3d | None = None
+    windows: Integers | None = None
+    attentions: tuple[Floats4d, ...] = ()
+
+    def by_layer(self, n_layers: int) -> dict[int, Floats2d]:
+        """Rows of all layers that are there, the last one as number n_layers."""
+        others: Iterable[Floats2d] = () if self.layer_rows is None else self.layer_rows
+        return {**dict(zip(self.layers, others, strict=True)), n_layers: self.rows}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +132,7 @@ class Heard:
     """What a listener hears while its encoder is being trained.
 
     Attributes:
-        rows: (n_tokens, width) per Doc.
+        rows: (n_tokens, columns) per Doc: the layers asked for, side by side.
         report: takes the gradient of these rows and the factor to apply to it.
     """
 
@@ -118,16 +144,31 @@ class RowSource(Protocol):
     """The component that listeners listen to."""
 
     name: str
+    model: Model[Any, Any]
 
     @property
     def width(self) -> int:
         """Width of a token row."""
 
-    def rows_for(self, docs: Sequence[Doc]) -> list[Floats2d]:
-        """Token rows for prediction."""
+    @property
+    def n_layers(self) -> int:
+        """Number of the last layer; the embeddings are layer 0."""
+
+    def rows_for(self, docs: Sequence[Doc], layers: Sequence[int] | None = None) -> list[Floats2d]:
+        """Token rows (n_tokens, columns) for prediction: some layers side by side, or the last."""
 
     def listen(self, listener: Model[Any, Any], docs: Sequence[Doc]) -> Heard | None:
         """Token rows for training; None if the encoder is not being trained on these Docs."""
+
+    def waits_for(self, listener: Model[Any, Any]) -> bool:
+        """Whether the encoder is being trained and this listener has not reported."""
+
+    def lend(self, listener: Model[Any, Any]) -> Callable[[Callable[[], float]], None] | None:
+        """Let a listener run the encoder itself; None if the encoder does not wait for it.
+
+        Returns:
+            Takes the backward of that run, which returns the squared norm of its gradient.
+        """
 
     def remove_listener(self, listener: Model[Any, Any], component_name: str) -> bool:
         """Forget a listener."""

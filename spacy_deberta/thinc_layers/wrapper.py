@@ -5,6 +5,7 @@ Prediction pools the piece rows of each micro-batch before the next one, so that
 beyond its result does not grow with a document.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,35 +19,62 @@ if TYPE_CHECKING:
     from spacy_deberta.encoder import DebertaEncoder
 
 
-def encode_batch(encoder: "DebertaEncoder", batch: EncoderBatch, pooling: str) -> Tensor:
+def encode_batch(
+    encoder: "DebertaEncoder", batch: EncoderBatch, pooling: str, layers: Sequence[int] = ()
+) -> Tensor:
     """Rows of all tokens of a batch, for training.
 
+    Args:
+        encoder: in the mode that is wanted.
+        batch: the windows of Docs.
+        pooling: the way from piece rows to token rows.
+        layers: others to give beside the last one; 0 = the embeddings.
+
     Returns:
-        (T, width) float32. Tokens without pieces have a row of zeros.
+        (T, columns) float32: the rows of these layers, then of the last one. Tokens without pieces
+        have a row of zeros.
     """
     from spacy_deberta.encoder import pool_rows
 
     device = next(encoder.parameters()).device
-    states = [_encode(encoder, part, device) for part in micro_batches(batch)]
+    states = [_encode(encoder, part, layers) for part in micro_batches(batch)]
     if not states:
-        return torch.zeros(len(batch.rows_per_token), encoder.config.hidden_size, device=device)
+        return torch.zeros(len(batch.rows_per_token), _columns(encoder, layers), device=device)
     index = torch.from_numpy(batch.index).to(device)
     lengths = torch.from_numpy(batch.rows_per_token).to(device)
     return pool_rows(torch.cat(states), index, lengths, pooling).float()
 
 
-def predict_batch(encoder: "DebertaEncoder", batch: EncoderBatch, pooling: str) -> list[Tensor]:
+def predict_batch(
+    encoder: "DebertaEncoder", batch: EncoderBatch, pooling: str, layers: Sequence[int] = ()
+) -> list[Tensor]:
     """The same rows without a graph, for prediction.
 
     Returns:
-        (n_tokens, width) float32 of each Doc, in memory of its own.
+        (n_tokens, columns) float32 of each Doc, in memory of its own.
     """
     device = next(encoder.parameters()).device
     with torch.no_grad():
-        found = _TokenRows(batch, pooling, encoder.config.hidden_size, device)
+        found = _TokenRows(batch, pooling, _columns(encoder, layers), device)
         for part in micro_batches(batch):
-            found.add(part, _encode(encoder, part, device))
+            found.add(part, _encode(encoder, part, layers))
     return found.per_doc
+
+
+def attention_squares(encoder: "DebertaEncoder", batch: EncoderBatch) -> list[Tensor]:
+    """Attention probabilities of each window, in packed order.
+
+    Returns:
+        (layers, heads, L, L) float32 of each window with L pieces, special ones included, on the
+        CPU: how much each piece (query) takes from each.
+    """
+    squares = []
+    with torch.no_grad():
+        for part in micro_batches(batch):
+            output = encoder(*_inputs(encoder, part), attentions=True)
+            for window in zip(*output.attentions, strict=True):
+                squares.append(torch.stack(window).float().cpu())
+    return squares
 
 
 class _TokenRows:
@@ -91,9 +119,20 @@ class _TokenRows:
             self.per_doc[doc].index_copy_(0, places, rows[mine])
 
 
-def _encode(encoder: "DebertaEncoder", part: MicroBatch, device: torch.device) -> Tensor:
-    """(n, width) rows of the pieces of a micro-batch."""
-    states: Tensor = encoder(
-        torch.from_numpy(part.ids).to(device), part.lengths.tolist()
-    ).last_hidden_state
-    return states
+def _encode(encoder: "DebertaEncoder", part: MicroBatch, layers: Sequence[int]) -> Tensor:
+    """(n, columns) rows of the pieces of a micro-batch."""
+    if not layers:
+        states: Tensor = encoder(*_inputs(encoder, part)).last_hidden_state
+        return states
+    output = encoder(*_inputs(encoder, part), hidden_states=True)
+    others = [output.hidden_states[layer] for layer in layers]
+    return torch.cat([*others, output.last_hidden_state], dim=1)
+
+
+def _inputs(encoder: "DebertaEncoder", part: MicroBatch) -> tuple[Tensor, list[int]]:
+    device = next(encoder.parameters()).device
+    return torch.from_numpy(part.ids).to(device), part.lengths.tolist()
+
+
+def _columns(encoder: "DebertaEncoder", layers: Sequence[int]) -> int:
+    return encoder.config.hidden_size * (len(layers) + 1)

@@ -1,5 +1,6 @@
 """`python -m spacy_deberta convert-data`, called as a user calls it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -56,9 +57,42 @@ def test_split_and_map_write_the_three_parts(monkeypatch: pytest.MonkeyPatch, so
     assert labels_of(target / "train.spacy") == {"PERSON"}
 
 
+def test_squad_becomes_texts_with_questions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "questions.jsonl"
+    answered = {"text": ["Ada"], "answer_start": [0]}
+    path.write_text(
+        "\n".join(
+            json.dumps({"id": str(n), "question": "Who?", "context": f"Ada {n // 2}", "answers": a})
+            for n, a in enumerate([answered, {"text": [], "answer_start": []}] * 10)
+        )
+    )
+    target = tmp_path / "parts"
+    options = ["--format", "squad", "--split", "50/50"]
+    assert call(monkeypatch, "convert-data", path, target, *options) == 0
+    assert "5 texts, 10 questions, 5 without an answer" in capsys.readouterr().out
+    docs = list(DocBin().from_disk(target / "train.spacy").get_docs(Vocab()))
+    assert [len(doc.spans["qa"]) for doc in docs] == [1] * 5
+    assert [len(doc.user_data["._.", "qa", None, None]) for doc in docs] == [2] * 5
+
+
+def test_choices_become_texts_with_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "choices.jsonl"
+    path.write_text(json.dumps({"context": "It is", "choices": ["hot", "cold"], "label": 1}))
+    target = tmp_path / "choices.spacy"
+    assert call(monkeypatch, "convert-data", path, target, "--format", "choice") == 0
+    assert "1 questions" in capsys.readouterr().out
+    (doc,) = DocBin().from_disk(target).get_docs(Vocab())
+    assert doc.cats == {"0": 0.0, "1": 1.0}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["out.spacy", "--format", "squad", "--map", "a=b"], "only --format iob has labels"),
         (["out.txt"], "must end in .spacy"),
         (["out", "--split", "a/b"], "--split 'a/b': expected whole percentages"),
         (["out", "--split", "70/10"], "split 70/10: expected two or three"),

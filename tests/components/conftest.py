@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.components.heads  # noqa: F401  (registers the factory "pull")
 from spacy_deberta.tokenizers import UnigramTokenizer
 from tests.tiny import write_checkpoint
 

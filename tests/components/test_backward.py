@@ -95,6 +95,7 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 def test_a_loop_equals_plain_torch(
     tiny_source: Path, tiny_tokenizer: UnigramTokenizer, train: Any
 ) -> None:
+    """Row 16: the encoder steps in the same call, by both loops."""
     nlp = pull_nlp(tiny_source)
 
     train(nlp)
@@ -107,6 +108,7 @@ def test_a_loop_equals_plain_torch(
 def test_excluding_any_listener_leaves_the_others_gradient(
     tiny_source: Path, tiny_tokenizer: UnigramTokenizer, left_out: str, train: Any
 ) -> None:
+    """Row 15."""
     nlp = pull_nlp(tiny_source)
 
     train(nlp, exclude=[left_out])
@@ -119,6 +121,7 @@ def test_excluding_any_listener_leaves_the_others_gradient(
 def test_a_disabled_listener_is_not_waited_for(
     tiny_source: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
+    """Row 15."""
     nlp = pull_nlp(tiny_source)
 
     with nlp.select_pipes(disable=["three"]):
@@ -128,6 +131,7 @@ def test_a_disabled_listener_is_not_waited_for(
 
 
 def test_with_all_listeners_no_step_is_left_over(tiny_source: Path) -> None:
+    """Row 16."""
     nlp = pull_nlp(tiny_source)
     train_by_update(nlp)
     before = encoder_weights(nlp)
@@ -142,6 +146,7 @@ def test_with_all_listeners_no_step_is_left_over(tiny_source: Path) -> None:
 def test_accumulated_gradients_equal_one_batch(
     tiny_source: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
+    """Row 20."""
     nlp = pull_nlp(tiny_source)
     optimizer = build_adamw(RATE, eps=EPS)
 
@@ -184,6 +189,7 @@ def test_an_annotating_encoder_trains_all_the_same(
 def test_a_frozen_encoder_gives_rows_and_does_not_move(
     tiny_source: Path, annotates: list[str]
 ) -> None:
+    """Rows 17 and 18."""
     nlp = pull_nlp(tiny_source)
     before = encoder_weights(nlp)
 
@@ -220,6 +226,7 @@ def test_a_frozen_encoder_after_training_gives_no_stale_rows(tiny_source: Path) 
 
 
 def test_a_listener_may_be_used_twice(tiny_source: Path, tiny_tokenizer: UnigramTokenizer) -> None:
+    """Row 10."""
     nlp = pull_nlp(tiny_source, ["one"], uses=2)
 
     train_by_update(nlp)
@@ -236,6 +243,7 @@ def _gradients(source: Path, factor: float) -> dict[str, Tensor]:
 
 
 def test_grad_factor_of_a_half_gives_exactly_half(tiny_source: Path) -> None:
+    """Row 10."""
     whole, half = _gradients(tiny_source, 1.0), _gradients(tiny_source, 0.5)
 
     assert whole
@@ -244,6 +252,7 @@ def test_grad_factor_of_a_half_gives_exactly_half(tiny_source: Path) -> None:
 
 
 def test_grad_factor_of_zero_gives_nothing_and_decays_nothing(tiny_source: Path) -> None:
+    """Row 26."""
     nlp = pull_nlp(tiny_source, ["one"], model={**LISTENER, "grad_factor": 0.0})
     before = encoder_weights(nlp)
 
@@ -253,6 +262,7 @@ def test_grad_factor_of_zero_gives_nothing_and_decays_nothing(tiny_source: Path)
 
 
 def test_an_exception_in_a_head_leaves_nothing_stale(tiny_source: Path) -> None:
+    """Row 21."""
     nlp = pull_nlp(tiny_source, ["one"])
     nlp.get_pipe("one").fails = True
     with pytest.raises(RuntimeError, match="the head fails"):
@@ -288,6 +298,7 @@ def test_the_loss_is_the_squared_norm_of_the_gradient(tiny_source: Path) -> None
 
 
 def test_updates_without_tokens_do_nothing(tiny_source: Path) -> None:
+    """Row 13."""
     nlp = pull_nlp(tiny_source, ["one"])
     before = encoder_weights(nlp)
     doc = nlp.make_doc("")
@@ -310,6 +321,7 @@ def two_encoders(source: Path, other: Path) -> Language:
 def test_two_encoders_do_not_hear_each_others_listeners(
     tiny_source: Path, other_source: Path
 ) -> None:
+    """Row 28, in training."""
     nlp = two_encoders(tiny_source, other_source)
     assert nlp.get_pipe("first").listening_components == ["one"]
     assert nlp.get_pipe("second").listening_components == ["two", "three"]
@@ -323,6 +335,7 @@ def test_two_encoders_do_not_hear_each_others_listeners(
 
 
 def test_two_encoders_do_not_mix_their_rows(tiny_source: Path, other_source: Path) -> None:
+    """Row 28, in prediction."""
     nlp = two_encoders(tiny_source, other_source)
 
     doc = nlp(TEXTS[0])

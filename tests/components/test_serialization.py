@@ -36,6 +36,7 @@ def assert_same_output(one: Language, two: Language) -> None:
 
 
 def test_a_saved_pipeline_needs_no_source(tiny_source: Path, tmp_path: Path) -> None:
+    """Row 33."""
     source = shutil.copytree(tiny_source, tmp_path / "source")
     nlp = trained_nlp(source)
     nlp.to_disk(tmp_path / "saved")
@@ -84,6 +85,7 @@ def test_excluding_the_model_leaves_the_weights_out(tiny_source: Path, tmp_path:
 def test_arguments_in_the_config_apply_to_a_saved_pipeline(
     tiny_source: Path, tmp_path: Path
 ) -> None:
+    """Row 35."""
     tiny_nlp(tiny_source).to_disk(tmp_path)
 
     nlp = spacy.load(tmp_path, config={"components.deberta.model.batch_pieces": 11})
@@ -93,6 +95,7 @@ def test_arguments_in_the_config_apply_to_a_saved_pipeline(
 
 
 def test_bytes(tiny_source: Path) -> None:
+    """Row 32."""
     nlp = trained_nlp(tiny_source)
     data = nlp.to_bytes()
     config = json.loads(json.dumps(nlp.config))
@@ -113,6 +116,7 @@ def through_pickle(nlp: Language) -> Language:
 def test_copies_listen_to_their_own_encoder(
     tiny_source: Path, carry: Callable[[Language], Language]
 ) -> None:
+    """Row 37."""
     nlp = trained_nlp(tiny_source)
 
     copied = carry(nlp)
@@ -132,6 +136,7 @@ def test_copies_listen_to_their_own_encoder(
 def test_replaced_listeners_predict_the_same_and_are_saved(
     tiny_source: Path, tmp_path: Path
 ) -> None:
+    """Row 40."""
     source = shutil.copytree(tiny_source, tmp_path / "source")
     nlp = trained_nlp(source)
     before = copy.deepcopy(nlp)
@@ -146,6 +151,7 @@ def test_replaced_listeners_predict_the_same_and_are_saved(
 
 
 def test_a_replaced_listener_trains_with_an_optimizer_state_of_its_own(tiny_source: Path) -> None:
+    """Row 24."""
     nlp = trained_nlp(tiny_source)
     nlp.add_pipe(
         "tagger",
@@ -165,6 +171,7 @@ def test_a_replaced_listener_trains_with_an_optimizer_state_of_its_own(tiny_sour
 
 
 def test_sourcing_encoder_and_head_keeps_predictions(tiny_source: Path) -> None:
+    """Row 39."""
     nlp = trained_nlp(tiny_source)
     other = spacy.blank("en")
 
@@ -197,6 +204,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), torch.get_num_threads(
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_worker_processes_give_the_same(tiny_source: Path, tmp_path: Path, method: str) -> None:
+    """Row 38."""
     trained_nlp(tiny_source).to_disk(tmp_path)
     program = f"""
 import multiprocessing, numpy, spacy, torch

@@ -57,6 +57,7 @@ def test_ner_and_tagger_learn_and_move_the_encoder(tiny_source: Path, optimizer:
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_source: Path) -> None:
+    """Row 25."""
     tensors = []
     for _ in range(2):
         nlp = task_nlp(tiny_source)
@@ -74,6 +75,7 @@ def _weights(nlp: Language, name: str) -> bytes:
 
 @pytest.mark.parametrize("frozen", [["deberta"], ["ner"], ["tagger"], ["deberta", "ner"]])
 def test_frozen_components_stay_as_they_are(tiny_source: Path, frozen: list[str]) -> None:
+    """Row 17."""
     nlp = task_nlp(tiny_source)
     examples = ner_examples(nlp)
     nlp.initialize(lambda: examples)
@@ -122,6 +124,7 @@ def test_spacys_own_listener_follows_a_frozen_encoder(tiny_source: Path) -> None
 
 
 def test_rehearsal_runs(tiny_source: Path) -> None:
+    """Row 27."""
     nlp = task_nlp(tiny_source)
     train(nlp, 2)
     nlp.resume_training()
@@ -130,6 +133,7 @@ def test_rehearsal_runs(tiny_source: Path) -> None:
 
 
 def test_a_head_can_be_updated_alone(tiny_source: Path) -> None:
+    """Row 30."""
     nlp = task_nlp(tiny_source)
     train(nlp, 1)
     before = nlp(TEXTS[0]).tensor
@@ -141,6 +145,7 @@ def test_a_head_can_be_updated_alone(tiny_source: Path) -> None:
 
 
 def test_initialize_without_examples_and_twice(tiny_source: Path) -> None:
+    """Rows 49 and 50."""
     nlp = tiny_nlp(tiny_source)
     nlp.initialize()
     before = nlp(TEXTS[0]).tensor
@@ -151,6 +156,7 @@ def test_initialize_without_examples_and_twice(tiny_source: Path) -> None:
 
 
 def test_averages_apply_to_the_whole_pipeline(tiny_source: Path) -> None:
+    """Row 23."""
     nlp = task_nlp(tiny_source)
     optimizer = build_adamw(0.01, use_averages=True)
     train(nlp, 3, optimizer)
@@ -164,6 +170,7 @@ def test_averages_apply_to_the_whole_pipeline(tiny_source: Path) -> None:
 
 
 def test_a_fresh_encoder_that_is_frozen_has_its_weights(tiny_source: Path) -> None:
+    """Row 19."""
     nlp = task_nlp(tiny_source)
     examples = ner_examples(nlp)
 
@@ -176,6 +183,7 @@ def test_a_fresh_encoder_that_is_frozen_has_its_weights(tiny_source: Path) -> No
 
 
 def test_the_config_makes_a_round_trip(tiny_source: Path) -> None:
+    """Row 41."""
     nlp = task_nlp(tiny_source)
 
     again = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
@@ -185,6 +193,7 @@ def test_the_config_makes_a_round_trip(tiny_source: Path) -> None:
 
 
 def test_importing_the_factory_is_light() -> None:
+    """Row 52."""
     program = """
 import sys, spacy
 before = set(sys.modules)

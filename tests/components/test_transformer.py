@@ -41,6 +41,7 @@ def test_the_factory_says_what_it_assigns(tiny_source: Path) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 @pytest.mark.parametrize("order", [1, -1])
 def test_pipe_equals_one_by_one(tiny_source: Path, batch_size: int, order: int) -> None:
+    """Rows 11 and 12."""
     nlp = tiny_nlp(tiny_source, batch_pieces=50)
     texts = MIXED[::order]
 
@@ -52,6 +53,7 @@ def test_pipe_equals_one_by_one(tiny_source: Path, batch_size: int, order: int) 
 
 
 def test_pipe_reads_no_further_than_a_batch(tiny_source: Path) -> None:
+    """Row 12."""
     nlp, read = tiny_nlp(tiny_source), []
 
     def texts() -> Any:
@@ -66,6 +68,7 @@ def test_pipe_reads_no_further_than_a_batch(tiny_source: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n"])
 def test_docs_without_words_have_rows_of_zeros(tiny_source: Path, text: str) -> None:
+    """Row 13."""
     doc = tiny_nlp(tiny_source)(text)
 
     assert doc.tensor.shape == (len(doc), 16)
@@ -101,6 +104,7 @@ def test_rows_own_their_memory(tiny_source: Path) -> None:
 def test_the_error_handler_gets_only_the_bad_doc(
     tiny_source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Row 46."""
     nlp = tiny_nlp(tiny_source)
     tokenizer = shim_of(nlp.get_pipe("deberta").model).tokenizer
     encode = tokenizer.encode_batch
@@ -126,6 +130,7 @@ def test_the_error_handler_gets_only_the_bad_doc(
 
 
 def test_an_unknown_source_says_what_was_looked_for_and_where(tmp_path: Path) -> None:
+    """Row 55."""
     nlp = tiny_nlp(tmp_path / "nowhere")
 
     with pytest.raises(CheckpointError, match=r"nowhere.*nothing is there"):
@@ -156,6 +161,7 @@ def add_listener(nlp: Language, upstream: str = "*", name: str = "pull", **place
 
 
 def test_a_listener_without_an_encoder_is_an_error() -> None:
+    """Row 29."""
     nlp = spacy.blank("en")
     add_listener(nlp)
 
@@ -166,6 +172,7 @@ def test_a_listener_without_an_encoder_is_an_error() -> None:
 
 
 def test_a_listener_with_a_wrong_upstream_names_the_encoders(tiny_source: Path) -> None:
+    """Row 29."""
     nlp = tiny_nlp(tiny_source)
     add_encoder(nlp, tiny_source, name="second")
     add_listener(nlp, "third")
@@ -175,6 +182,7 @@ def test_a_listener_with_a_wrong_upstream_names_the_encoders(tiny_source: Path) 
 
 
 def test_a_listener_before_its_encoder_is_an_error(tiny_source: Path) -> None:
+    """Row 29."""
     nlp = tiny_nlp(tiny_source)
     add_listener(nlp, "deberta", before="deberta")
 
@@ -185,6 +193,7 @@ def test_a_listener_before_its_encoder_is_an_error(tiny_source: Path) -> None:
 def test_renaming_the_encoder_keeps_listeners_of_any_and_reports_the_others(
     tiny_source: Path,
 ) -> None:
+    """Row 41."""
     nlp = tiny_nlp(tiny_source)
     add_listener(nlp, "*", "any")
     add_listener(nlp, "deberta", "named")
@@ -226,6 +235,7 @@ def test_rows_that_another_component_replaced_are_not_used(tiny_source: Path) ->
 
 
 def test_remove_pipe_of_a_listener_lets_the_others_train(tiny_source: Path) -> None:
+    """Row 41."""
     nlp = tiny_nlp(tiny_source)
     add_listener(nlp, name="one")
     add_listener(nlp, name="two")
@@ -251,6 +261,7 @@ def test_remove_listener_says_whether_it_was_there(tiny_source: Path) -> None:
 
 
 def test_the_view_has_pieces_with_offsets(tiny_source: Path) -> None:
+    """Rows 1 and 3."""
     nlp = tiny_nlp(tiny_source)
     doc = nlp(TEXTS[3])
     view = doc._.deberta

@@ -292,3 +292,24 @@ def test_the_first_familys_names_do_the_same(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert_same_weights(DebertaForMaskedLM.from_pretrained(tmp_path), model)
     assert make_config("Deberta").model_type == "deberta"
+
+
+@pytest.mark.parametrize("mask_decoder", ["emd", "plain", "legacy"])
+def test_rows_alone_are_those_of_the_rectangle(mask_decoder: str) -> None:
+    model, batch = make_masked(mask_decoder), make_batch("ForMaskedLM")
+    keep = batch["attention_mask"].bool()
+    asked = keep & (torch.arange(keep.shape[1]) % 3 == 1)
+    assert len({int(row.sum()) for row in asked}) > 1
+    rows = model.predict_rows(batch["input_ids"], batch["attention_mask"], asked)
+    types = batch.get("token_type_ids")
+    typed = model.predict_rows(
+        batch["input_ids"], batch["attention_mask"], asked, token_type_ids=types
+    )
+    assert_close(typed, model(**batch, prediction_mask=asked).logits[asked])
+    if types is None:
+        assert_close(rows, typed)
+    ids = batch["input_ids"][:1, :4]
+    whole = model.predict_rows(ids, None, torch.ones_like(ids))
+    assert_close(whole, model(ids, prediction_mask=torch.ones_like(ids)).logits[0])
+    nothing = model.predict_rows(ids, None, torch.zeros_like(ids))
+    assert nothing.shape == (0, model.config.vocab_size)

@@ -96,6 +96,7 @@ def test_layer_decay_slows_lower_layers(tiny_source: Path) -> None:
 def test_a_gradient_that_is_not_finite_is_skipped_with_a_warning(
     tiny_source: Path, bad: float
 ) -> None:
+    """Row 22."""
     model, optimizer = tiny_model(tiny_source), build_adamw(0.01)
     before = weights(model)
     set_gradients(shim_of(model).encoder, 0)
@@ -148,6 +149,7 @@ def test_head_gradient_that_is_not_finite_is_skipped_with_a_warning() -> None:
 
 
 def test_averages_are_applied_and_taken_back(tiny_source: Path) -> None:
+    """Row 23."""
     model, optimizer = tiny_model(tiny_source), build_adamw(0.05, use_averages=True)
     for step in range(4):
         set_gradients(shim_of(model).encoder, step)

@@ -33,6 +33,7 @@ def test_one_row_per_token(tiny_source: Path, pooling: str) -> None:
 
 
 def test_tokens_without_pieces_have_rows_of_zeros(tiny_source: Path) -> None:
+    """Row 2."""
     (doc,) = make_docs([TEXTS[3]])
 
     (rows,) = tiny_model(tiny_source).predict([doc])
@@ -68,6 +69,7 @@ def test_training_and_prediction_give_the_same_rows_without_dropout(tiny_source:
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last", "max", "sum"])
 def test_budget_does_not_change_rows(tiny_source: Path, pooling: str) -> None:
+    """Row 11."""
     docs = make_docs(["", *TEXTS, " \n ", LONG, f"the {'riverwindow' * 20} crossed"])
 
     small = tiny_model(tiny_source, pooling=pooling, batch_pieces=12).predict(docs)
@@ -123,6 +125,7 @@ def _loss_change(model: DocsToRows, text: str) -> tuple[float, float]:
 def test_gradient_is_that_of_finite_differences(
     tiny_source: Path, window: int, stride: int, pooling: str
 ) -> None:
+    """Rows 8 and 9."""
     model = tiny_model(tiny_source, window=window, stride=stride, pooling=pooling, batch_pieces=40)
 
     analytic, numeric = _loss_change(model, LONG)
