@@ -25,6 +25,7 @@ SPACY_TRANSFORMERS = "spacy-transformers-1.4.0"
 TRANSFORMERS = "transformers-5.23.0"
 EXPORTER = "transformers-4.57.6"  # the last version whose DeBERTa the TorchScript exporter reads
 ENCODER_SPEED = "encoder-speed"  # every package that runs an encoder on a CPU, in one process
+PIPELINE_SPEED = "pipeline-speed"  # the last version with question answering, and what ours needs
 TENSORFLOW = "transformers-4.57.6-tensorflow"  # the last version that has TensorFlow's classes
 
 PEERS = {
@@ -49,6 +50,15 @@ PEERS = {
         *TORCH,
         *SENTENCEPIECE,
         *EXPORTS,
+    ),
+    PIPELINE_SPEED: (
+        "transformers==4.57.6",
+        "spacy==3.8.18",
+        "thinc==8.3.14",
+        "numpy==2.4.6",
+        "safetensors==0.8.0",
+        *TORCH,
+        *SENTENCEPIECE,
     ),
     TENSORFLOW: (
         "transformers==4.57.6",
