@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import decoders
 
-from pipelines.compat_question_answering import fast_offsets
+from pipelines.compat_offsets import fast_offsets
 from pipelines.ner_options import NerOptions
 from pipelines.ner_texts import NerItem, Units, join_words
 from pipelines.records import Entity, PieceTag
 from spacy_deberta.errors import OptionError
-from spacy_deberta.tokenizers import Pieces, Tokenizer, UnigramTokenizer
-from spacy_deberta.tokenizers.batch.truncation import TruncationWarning
+from spacy_deberta.tokenizers import Pieces, Tokenizer, TruncationWarning, UnigramTokenizer
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[Any]
@@ -67,8 +66,8 @@ def compat_item(
     for part, shift in zip(parts, shifts, strict=True):
         pieces = core.encode(part, specials=True)
         if len(pieces):
-            starts, ends = _fast_offsets(core, part, pieces)
-            columns.append(np.stack([pieces.ids, starts + shift, ends + shift]))
+            found = fast_offsets(core, part)
+            columns.append(np.stack([pieces.ids, found.starts + shift, found.ends + shift]))
     block = np.concatenate(columns, axis=1).astype(np.int32)
     if options.overlap is None and declared_length is not None:
         block = _cut(block, declared_length - _N_SPECIAL)
@@ -146,38 +145,6 @@ def record_of(group: Group) -> Entity | PieceTag:
     if "index" in group:
         return PieceTag(piece=group["word"], index=group["index"], score=score, **own)
     return Entity(text=group["word"], score=score, **own)
-
-
-def _fast_offsets(core: Tokenizer, text: str, pieces: Pieces) -> tuple[Ints, Ints]:
-    """Starts and ends of pieces; special pieces cut the text, and each part begins anew."""
-    starts: list[Ints] = []
-    ends: list[Ints] = []
-    at = 0
-    for id_, start, end in zip(*(each.tolist() for each in _special(core, pieces)), strict=True):
-        added = core.added[core.piece(id_)]
-        first = len(text[:start].rstrip()) if added.lstrip else start
-        behind = len(text) - len(text[end:].lstrip()) if added.rstrip else end
-        _append_part(core, text[at:first], at, (starts, ends))
-        starts.append(np.array([first]))
-        ends.append(np.array([behind]))
-        at = behind
-    _append_part(core, text[at:], at, (starts, ends))
-    return np.concatenate(starts), np.concatenate(ends)
-
-
-def _special(core: Tokenizer, pieces: Pieces) -> tuple[Ints, Ints, Ints]:
-    numbers = [added.id for added in core.added.values()]
-    is_special = np.isin(pieces.ids, numbers) & (pieces.ids != core.unk_id)
-    return pieces.ids[is_special], pieces.starts[is_special], pieces.ends[is_special]
-
-
-def _append_part(
-    core: Tokenizer, part: str, at: int, columns: tuple[list[Ints], list[Ints]]
-) -> None:
-    if len(core.encode(part, specials=True)):
-        offsets = fast_offsets(core, part)
-        columns[0].append(offsets.starts + at)
-        columns[1].append(offsets.ends + at)
 
 
 def _cut(block: npt.NDArray[np.int32], room: int) -> npt.NDArray[np.int32]:

@@ -30,7 +30,7 @@ from spacy_deberta.decoding import (
     read_question,
 )
 from spacy_deberta.errors import InputError, OptionError
-from spacy_deberta.tokenizers.batch import TruncationWarning
+from spacy_deberta.tokenizers import TruncationWarning
 
 EXTENSION = "choices"  # doc._.choices
 

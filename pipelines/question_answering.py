@@ -19,10 +19,8 @@ import torch
 from pipelines.answered_docs import Waiting, ask_docs, fill_docs
 from pipelines.base import AHEAD_OF_STREAMS, Nesting, TaskPipeline
 from pipelines.batching import Row, cut_rows
-from pipelines.compat_question_answering import (
-    compat_answers,
-    fast_offsets,
-)
+from pipelines.compat_offsets import fast_offsets
+from pipelines.compat_question_answering import compat_answers
 from pipelines.inputs import read_text
 from pipelines.options import Options
 from pipelines.questions import (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tokenizers import ByteLevelBPETokenizer
 
 from spacy_deberta.tokenizers import (
@@ -16,6 +17,10 @@ from spacy_deberta.tokenizers import (
 )
 from spacy_deberta.tokenizers.bpe import parse_merges
 from tests.tiny import write_checkpoint
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any-load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-load")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -8,7 +8,8 @@
                                         │
               packing.pack_windows: which windows go through the encoder together
 
-`sequences.lay_text` lays a text or a pair of texts into rows for a head that judges them as a whole.
+`sequences.lay_text` lays a text or a pair of texts into rows for a head that judges them as
+a whole.
 
 A text longer than the encoder's window is cut into windows that overlap; each is encoded as
 [CLS] pieces [SEP]. A piece inside several windows has its row taken from the one where it sees most

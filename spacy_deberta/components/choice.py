@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXTENSION = "choices"
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.ChoiceModel.v1",
-    "encoder": {"@architectures": "spacy-deberta.SequenceListener.v1"},
+    "tok2vec": {"@architectures": "spacy-deberta.SequenceListener.v1"},
     "head": {"@architectures": "spacy-deberta.Head.v1", "kind": "choice"},
 }
 

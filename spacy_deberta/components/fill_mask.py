@@ -34,7 +34,7 @@ EXTENSION = "mask_candidates"
 OWN_HEAD = "own"  # the head of the checkpoint that the encoder comes from
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.MaskFiller.v1",
-    "encoder": {"@architectures": "spacy-deberta.SequenceListener.v1"},
+    "tok2vec": {"@architectures": "spacy-deberta.SequenceListener.v1"},
     "head": {"@architectures": "spacy-deberta.Head.v1", "kind": "mlm"},
 }
 _PREDICTED_PIECES = 4096  # that go through the encoder and the output layer at once

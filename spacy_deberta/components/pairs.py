@@ -15,7 +15,12 @@ def register_pair() -> None:
     if not Doc.has_extension(PAIR):
         Doc.set_extension(PAIR, default=None)
     if not Doc.has_extension(PAIR_SCORE):
-        Doc.set_extension(PAIR_SCORE, getter=lambda doc: doc.cats.get(SCORE))
+        Doc.set_extension(PAIR_SCORE, getter=_pair_score)
+
+
+def has_pair(doc: Doc) -> bool:
+    """Whether the Doc has a second text."""
+    return doc._.get(PAIR) is not None
 
 
 def take_pairs(examples: Iterable[Example]) -> list[Example]:
@@ -33,3 +38,8 @@ def take_pairs(examples: Iterable[Example]) -> list[Example]:
             example.predicted._.set(PAIR, pair)
             taken.append(example)
     return taken
+
+
+def _pair_score(doc: Doc) -> float | None:
+    """At module level, for processes that get it pickled."""
+    return doc.cats.get(SCORE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +33,15 @@ from spacy_deberta.decoding.answer_windows import (
 )
 from spacy_deberta.decoding.answers import SpanOptions, SpanScores, rank_spans, score_spans
 from spacy_deberta.errors import ConfigError
-from spacy_deberta.thinc_layers.answers import AnswerModel
-from spacy_deberta.thinc_layers.heads import load_head
-from spacy_deberta.thinc_layers.sequences import PieceSequence, sequence_encoder
-from spacy_deberta.tokenizers import Pieces
+
+if TYPE_CHECKING:
+    from spacy_deberta.thinc_layers.answers import AnswerModel
+    from spacy_deberta.thinc_layers.sequences import PieceSequence, SequenceEncoder
+    from spacy_deberta.tokenizers import Pieces
 
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.AnswerSpans.v1",
-    "sequences": {"@architectures": "spacy-deberta.SequenceListener.v1"},
+    "tok2vec": {"@architectures": "spacy-deberta.SequenceListener.v1"},
     "dropout": 0.1,
 }
 _PREDICTED_PIECES = 16384  # whose rows are kept at once: memory does not grow with a text
@@ -258,11 +259,14 @@ class DebertaAnswers(TrainablePipe):  # type: ignore[misc]  # Cython: no types
             head: checkpoint folder with a question-answering head. For the scores it was trained
                 to, the encoder must be that checkpoint's, too.
         """
+        from spacy_deberta.thinc_layers.sequences import PieceSequence
+
         if head is not None:
             from spacy_deberta.checkpoints import resolve_source
+            from spacy_deberta.thinc_layers.heads import load_head
 
             load_head(self.model, resolve_source(head))
-        tokenizer = sequence_encoder(self.model).tokenizer
+        tokenizer = self._encoder().tokenizer
         sample = PieceSequence(np.array([tokenizer.cls_id, tokenizer.sep_id], dtype=np.int64))
         self.model.initialize(X=[sample])
 
@@ -280,9 +284,14 @@ class DebertaAnswers(TrainablePipe):  # type: ignore[misc]  # Cython: no types
             start, end = int(spans.start[ranked.index]), int(spans.end[ranked.index])
             yield DocAnswer(question, start, end, ranked.probability)
 
+    def _encoder(self) -> SequenceEncoder:
+        from spacy_deberta.thinc_layers.sequences import sequence_encoder
+
+        return sequence_encoder(self.model)
+
     def _lay(self, docs: Sequence[Doc]) -> list[Asked]:
         """Every question of every Doc, in windows."""
-        encoder = sequence_encoder(self.model)
+        encoder = self._encoder()
         tokenizer, cfg = encoder.tokenizer, self.cfg
         if encoder.max_length is not None and cfg["window"] > encoder.max_length:
             raise ConfigError(
@@ -349,5 +358,7 @@ def _places(asked: Asked, window: QuestionWindow, answer: tuple[int, int]) -> tu
 
 
 def _sequence(window: QuestionWindow) -> PieceSequence:
+    from spacy_deberta.thinc_layers.sequences import PieceSequence
+
     ids, types = np.array(window.ids, dtype=np.int64), np.array(window.types, dtype=np.int64)
     return PieceSequence(ids, types)

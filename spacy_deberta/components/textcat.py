@@ -15,7 +15,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from spacy_deberta.components.class_scores import score_classes
-from spacy_deberta.components.pairs import register_pair, take_pairs
+from spacy_deberta.components.pairs import has_pair, register_pair, take_pairs
 from spacy_deberta.decoding.classes import (
     MULTI_LABEL,
     REGRESSION,
@@ -27,13 +27,14 @@ from spacy_deberta.decoding.classes import (
 )
 from spacy_deberta.errors import ConfigError, DataError
 
+TEXTS = ("all", "single", "pairs")
 MODES = {"exclusive": SINGLE_LABEL, "multilabel": MULTI_LABEL, "regression": REGRESSION}
 
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.TextClassifier.v1",
     "window": 512,
     "stride": 384,
-    "encoder": {
+    "tok2vec": {
         "@architectures": "spacy-deberta.SequenceListener.v1",
         "upstream": "*",
         "grad_factor": 1.0,
@@ -65,16 +66,18 @@ register_pair()
         "model": DEFAULT_MODEL,
         "mode": "exclusive",
         "threshold": None,
+        "texts": "all",
         "scorer": {"@scorers": "spacy-deberta.class_scorer.v1"},
     },
     default_score_weights=SCORE_WEIGHTS,
 )
-def make_deberta_textcat(
+def make_deberta_textcat(  # noqa: PLR0913, PLR0917  one argument for each setting
     nlp: Language,
     name: str,
     model: Model[list[Doc], Floats2d],
     mode: str,
     threshold: Optional[float],  # noqa: UP045  (as in every registered function of spaCy)
+    texts: str,
     scorer: Optional[Callable[..., dict[str, Any]]],  # noqa: UP045
 ) -> "DebertaTextCategorizer":
     """Build the component `deberta_textcat`.
@@ -87,9 +90,13 @@ def make_deberta_textcat(
             per label).
         threshold: from which score on a label counts, in scoring: 0.5 unless given; with exclusive
             labels the best one counts, whatever its score.
+        texts: which Docs to judge: "all", "single" (those without `doc._.pair`) or "pairs"; for
+            pipelines with a component for each.
         scorer: of `nlp.evaluate`.
     """
-    return DebertaTextCategorizer(nlp.vocab, model, name, mode, threshold, scorer)
+    component = DebertaTextCategorizer(nlp.vocab, model, name, mode, threshold, scorer)
+    component.read(texts)
+    return component
 
 
 class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
@@ -129,8 +136,19 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
             "mode": mode,
             "threshold": threshold,
             "positive_label": None,
+            "texts": "all",
         }
         self.model.attrs["merge"] = "max" if self.problem == MULTI_LABEL else "mean"
+
+    def read(self, texts: str) -> None:
+        """Judge these Docs from now on, one of TEXTS, and leave the others alone.
+
+        Raises:
+            ConfigError: none of them.
+        """
+        if texts not in TEXTS:
+            raise ConfigError(f"texts={texts!r} is unknown; expected one of {', '.join(TEXTS)}.")
+        self.cfg["texts"] = texts
 
     @property
     def problem(self) -> str:
@@ -150,16 +168,19 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
     # Prediction
 
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
-        """Scores (n_docs, n_labels); changes nothing."""
+        """Scores (n_docs, n_labels), zeros for Docs it leaves alone; changes nothing."""
         docs = list(docs)
-        if not docs:
-            return self.model.ops.alloc2f(0, len(self.labels))
-        return self._activate(self.model.predict(docs))
+        scores = self.model.ops.alloc2f(len(docs), len(self.labels))
+        read = [number for number, doc in enumerate(docs) if self._reads(doc)]
+        if read:
+            scores[read] = self._activate(self.model.predict([docs[number] for number in read]))
+        return scores
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
         """Write `doc.cats`."""
         for doc, row in zip(docs, self.model.ops.to_numpy(scores).tolist(), strict=True):
-            doc.cats.update(zip(self.labels, row, strict=True))
+            if self._reads(doc):
+                doc.cats.update(zip(self.labels, row, strict=True))
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs, in order; only Docs that fail alone are lost."""
@@ -191,8 +212,9 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "DebertaTextCategorizer.update")
+        take_pairs(examples)
+        examples = [example for example in examples if self._learns_from(example)]
         if examples:
-            take_pairs(examples)
             set_dropout_rate(self.model, drop)
             logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
             loss, d_logits = self.get_loss(examples, logits)
@@ -257,14 +279,15 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
         """
         validate_get_examples(get_examples, "DebertaTextCategorizer.initialize")
         pretrained = None if head is None else self._load_head(head)
-        found = list(labels or pretrained or _labels_of(get_examples()))
+        found = list(labels or pretrained or _labels_of(self._mine(get_examples())))
         if pretrained is not None and len(found) != len(pretrained):
             raise ConfigError(
                 f"labels={found}: the head in {head} has {len(pretrained)}: {pretrained}."
             )
         for label in found:
             self.add_label(label)
-        self._check_labels(get_examples(), positive_label)
+        mine = self._mine(get_examples())
+        self._check_labels(filter(self._learns_from, mine) if labels else mine, positive_label)
         self.cfg["positive_label"] = positive_label
         self.model.set_dim("nO", len(self.labels), force=True)
         self.model.initialize()
@@ -275,10 +298,13 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
         spaCy's readers give the predicted Docs nothing but their text.
         """
         examples = list(examples)
-        taken = [example.predicted for example in take_pairs(examples)]
-        for docs in util.minibatch(taken, size=128):  # type: ignore[no-untyped-call]
+        taken = {id(example.predicted) for example in take_pairs(examples)}
+        read = [example.predicted for example in examples if self._reads(example.predicted)]
+        late = [doc for doc in read if id(doc) in taken or not self._has_judged(doc)]
+        for docs in util.minibatch(late, size=128):  # type: ignore[no-untyped-call]
             self.set_annotations(docs, self.predict(docs))
-        scores: dict[str, Any] = super().score(examples, **kwargs)
+        mine = [example for example in examples if self._learns_from(example)]
+        scores: dict[str, Any] = super().score(mine, **kwargs)
         return scores
 
     def as_model(self, nlp: Language) -> tuple[Any, Any]:
@@ -316,6 +342,21 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
                 f"component has mode='{self.cfg['mode']}'; set mode={mode!r}."
             )
         return [config.id2label.get(n, f"LABEL_{n}") for n in range(config.num_labels)]
+
+    def _reads(self, doc: Doc) -> bool:
+        texts = self.cfg["texts"]
+        return texts == "all" or has_pair(doc) == (texts == "pairs")
+
+    def _has_judged(self, doc: Doc) -> bool:
+        return any(label in doc.cats for label in self.labels)
+
+    def _mine(self, examples: Iterable[Example]) -> Iterator[Example]:
+        return (example for example in examples if self._reads(example.reference))
+
+    def _learns_from(self, example: Example) -> bool:
+        """Whether it has one of the labels; one that has none of them is another component's."""
+        labels = example.reference.cats
+        return self._reads(example.reference) and any(label in labels for label in self.labels)
 
     def _check_labels(self, examples: Iterable[Example], positive_label: str | None) -> None:
         known = list(self.labels)

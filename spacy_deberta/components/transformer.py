@@ -1,6 +1,6 @@
 """The component `deberta`: one encoder, shared by the components after it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
@@ -21,13 +21,11 @@ from spacy_deberta.components.doc_data import (
     check_keep,
     register_extension,
     store_encoding,
-    stored_layers,
-    stored_rows,
 )
-from spacy_deberta.components.parts import hear_parts
+from spacy_deberta.components.listened import ListenedTo
 from spacy_deberta.errors import CheckpointError, ConfigError, PipelineError
-from spacy_deberta.thinc_layers.listeners import listener_state, listener_width
-from spacy_deberta.thinc_layers.types import EncodedDoc, Heard, Wanted
+from spacy_deberta.thinc_layers.listeners import listener_state
+from spacy_deberta.thinc_layers.types import EncodedDoc, Wanted
 
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.DebertaModel.v1",
@@ -80,7 +78,7 @@ def make_deberta(
     return component
 
 
-class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
+class DebertaTransformer(ListenedTo, TrainablePipe):  # type: ignore[misc]  # Cython: no types
     """Runs the encoder once per Doc and shares its token rows.
 
     Components after it use the rows through a listener layer (`spacy-deberta.DebertaListener.v1`,
@@ -138,13 +136,6 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         if self.keep in ("layers", "attentions"):
             return Wanted(tuple(range(self.n_layers)), self.keep == "attentions")
         return Wanted(linking.layers_in_use(self))
-
-    def _encode(self, docs: list[Doc], wanted: Wanted) -> list[EncodedDoc]:
-        from spacy_deberta.thinc_layers.transformer import encode
-
-        if not self._backward.is_open_for(docs):
-            self._backward.settle_waiting()
-        return encode(self.model, docs, wanted)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs, in order.
@@ -255,8 +246,8 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         Args:
             get_examples: not needed here.
             nlp: the pipeline.
-            source: checkpoint folder or hub name, instead of the model's. From
-                [initialize.components.deberta], it is not part of a saved pipeline's config.
+            source: checkpoint folder or hub name, instead of the model's. spaCy does not call this
+                for frozen_components: give their source to the model, or set frozen=true instead.
             revision: of that source on the hub: branch, tag or commit.
 
         Raises:
@@ -271,96 +262,6 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         self.model.initialize()
         for listener in self.listeners:
             self._set_width(listener)
-
-    # Listeners
-
-    @property
-    def width(self) -> int:
-        """Width of a token row."""
-        from spacy_deberta.thinc_layers.transformer import prepare
-
-        prepare(self.model)
-        return self.model.get_dim("nO")
-
-    @property
-    def n_layers(self) -> int:
-        """Number of the last layer; the embeddings are layer 0."""
-        from spacy_deberta.thinc_layers.transformer import prepare
-
-        return prepare(self.model).encoder.config.num_hidden_layers
-
-    @property
-    def listeners(self) -> list[Model[Any, Any]]:
-        """The layers that listen to this encoder."""
-        return [listener for listeners in self.listener_map.values() for listener in listeners]
-
-    @property
-    def listening_components(self) -> list[str]:
-        """Names of the components these layers belong to."""
-        return list(self.listener_map)
-
-    def add_listener(self, listener: Model[Any, Any], component_name: str) -> None:
-        """Let a layer of a component listen to this encoder, and to no other."""
-        linking.add_listener(self, listener, component_name)
-        if self.model.has_dim("nO"):
-            self._set_width(listener)
-
-    def remove_listener(self, listener: Model[Any, Any], component_name: str) -> bool:
-        """Forget a layer of a component; False if it was not known."""
-        return linking.remove_listener(self, listener, component_name)
-
-    def find_listeners(self, component: Any) -> None:
-        """Add the listeners of a later component that name this encoder, or any.
-
-        Language calls it for every encoder in pipeline order, so "*" ends with the nearest one.
-        """
-        for listener in linking.find_listeners(self, component):
-            self.add_listener(listener, component.name)
-
-    def rows_for(self, docs: Sequence[Doc], layers: Sequence[int] | None = None) -> list[Floats2d]:
-        """Token rows: those this encoder left on the Docs; it runs on Docs without any.
-
-        Args:
-            docs: the Docs.
-            layers: those whose rows are wanted, side by side; None = the last one.
-        """
-        wanted = [self.n_layers] if layers is None else layers
-        found = [self._stored(doc) for doc in docs]
-        missing = [n for n, rows in enumerate(found) if not rows.keys() >= set(wanted)]
-        if missing:
-            others = tuple(sorted({*wanted} - {self.n_layers}))
-            fresh = self._encode([docs[n] for n in missing], Wanted(others))
-            for number, encoded in zip(missing, fresh, strict=True):
-                found[number] = encoded.by_layer(self.n_layers)
-        return [self._side_by_side(rows, wanted) for rows in found]
-
-    def _stored(self, doc: Doc) -> dict[int, Floats2d]:
-        """Rows by layer that this encoder left on a Doc."""
-        rows = stored_rows(doc, self.name)
-        return {} if rows is None else {**stored_layers(doc, self.name), self.n_layers: rows}
-
-    def _side_by_side(self, rows: dict[int, Floats2d], layers: Sequence[int]) -> Floats2d:
-        """(n_tokens, columns) of some layers; not copied if it is one."""
-        ops = self.model.ops
-        chosen = [ops.asarray2f(rows[layer]) for layer in layers]
-        return chosen[0] if len(chosen) == 1 else ops.xp.concatenate(chosen, axis=1)
-
-    def listen(self, listener: Model[Any, Any], docs: Sequence[Doc]) -> Heard | None:
-        """Token rows of the open update; None if it has neither these Docs nor their text."""
-        layers = linking.layers_in_use(self)
-        columns = linking.columns_of(listener, self, layers)
-        if self._backward.is_open_for(docs):
-            return self._backward.listen(listener.id, docs, columns)
-        report = self._backward.lend(listener.id, docs)
-        return None if report is None else hear_parts(self.model, docs, (layers, columns), report)
-
-    def waits_for(self, listener: Model[Any, Any]) -> bool:
-        """Whether the open update has no report of this listener yet."""
-        return self._backward.waits_for(listener.id)
-
-    def lend(self, listener: Model[Any, Any]) -> Callable[[Callable[[], float]], None] | None:
-        """Let a listener run the encoder itself; None if no update waits for it."""
-        return self._backward.lend(listener.id)
 
     def _begin_step(self, docs: list[Doc], losses: dict[str, float]) -> Step | None:
         """A step that waits for the listeners; None if none of them can report.
@@ -387,17 +288,6 @@ class DebertaTransformer(TrainablePipe):  # type: ignore[misc]  # Cython: no typ
         else:
             step.rows, step.backprop = encode_for_update(self.model, docs, layers)
         return step
-
-    def _set_width(self, listener: Model[Any, Any]) -> None:
-        state = listener_state(listener)
-        if state is not None:
-            listener.set_dim("nO", listener_width(listener, self), force=True)
-        elif listener.get_dim("nO") != self.width:
-            raise PipelineError(
-                f"a {listener.name} of '{self.name}' has width={listener.get_dim('nO')}, but this "
-                f"encoder has width {self.width}. Set it to that, or use the architecture "
-                "spacy-deberta.DebertaListener.v1, which finds it out."
-            )
 
     @contextmanager
     def memory_zone(self, mem: Any = None) -> Iterator[Any]:

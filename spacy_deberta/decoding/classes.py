@@ -128,7 +128,7 @@ def merge_rows(logits: npt.ArrayLike, weights: npt.ArrayLike, problem: str) -> F
         return values[0]
     if problem == MULTI_LABEL:
         return values.max(axis=0)
-    shares = np.ones(len(values))
+    shares = np.asarray(weights, dtype=np.float64)
     merged: Floats = (shares / shares.sum()) @ values
     return merged
 

@@ -12,15 +12,16 @@ SequencesToLogits = Model[list[PieceSequence], Floats2d]
 
 
 def build_choice_model(
-    encoder: SequencesToRows, head: Model[Floats2d, Floats2d]
+    tok2vec: SequencesToRows, head: Model[Floats2d, Floats2d]
 ) -> SequencesToLogits:
     """The model, registered as `spacy-deberta.ChoiceModel.v1`.
 
     Args:
-        encoder: `spacy-deberta.SequenceListener.v1` or `spacy-deberta.SequenceModel.v1`.
+        tok2vec: `spacy-deberta.SequenceListener.v1` or `spacy-deberta.SequenceModel.v1`; the name
+            is the one that `nlp.replace_listeners` expects.
         head: `spacy-deberta.Head.v1` of kind "choice".
     """
-    return Model("deberta-choice", forward, init=init, layers=[encoder, head])
+    return Model("deberta-choice", forward, init=init, layers=[tok2vec, head])
 
 
 def forward(

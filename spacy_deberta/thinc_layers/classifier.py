@@ -54,7 +54,7 @@ class _Rows:
 
 
 def build_text_classifier(
-    encoder: SequencesToRows, head: Model[Floats2d, Floats2d], window: int = 512, stride: int = 384
+    tok2vec: SequencesToRows, head: Model[Floats2d, Floats2d], window: int = 512, stride: int = 384
 ) -> DocsToLogits:
     """A classifier of texts and pairs, registered as `spacy-deberta.TextClassifier.v1`.
 
@@ -62,7 +62,8 @@ def build_text_classifier(
     the first to show, or "max".
 
     Args:
-        encoder: `spacy-deberta.SequenceListener.v1` or `spacy-deberta.SequenceModel.v1`.
+        tok2vec: `spacy-deberta.SequenceListener.v1` or `spacy-deberta.SequenceModel.v1`; the name
+            is the one that `nlp.replace_listeners` expects.
         head: `spacy-deberta.Head.v1` of kind "sequence".
         window: pieces per window, special ones included; longer texts are cut.
         stride: pieces from the start of one window to the start of the next.
@@ -76,7 +77,7 @@ def build_text_classifier(
         forward,
         init=init,
         dims={"nO": None},
-        layers=[encoder, head],
+        layers=[tok2vec, head],
         attrs={"reading": Reading(window, stride), "merge": "mean"},
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spacy_deberta.encoder import DebertaEncoder
 
 AUTO = "auto"  # device: where thinc computes
+ROWS_AT_ONCE = 2**14  # of a table that is looked through
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -98,9 +99,9 @@ def lowered(encoder: DebertaEncoder, dtype: torch.dtype) -> DebertaEncoder:
 
 def narrowest_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
     """The type in which numbers can be saved without loss: 16 bits if they came from there."""
-    known = list(tensors)
+    parts = [part for tensor in tensors for part in tensor.detach().split(ROWS_AT_ONCE)]
     for dtype in (torch.float16, torch.bfloat16):
-        if all(torch.equal(tensor.to(dtype).float(), tensor.float()) for tensor in known):
+        if all(torch.equal(part.to(dtype).float(), part.float()) for part in parts):
             return dtype
     return torch.float32
 

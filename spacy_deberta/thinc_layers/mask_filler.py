@@ -41,16 +41,17 @@ class MaskedSequence:
 MasksToLogits = Model[list[MaskedSequence], Floats2d]
 
 
-def build_mask_filler(encoder: SequencesToRows, head: Model[Any, Floats2d]) -> MasksToLogits:
+def build_mask_filler(tok2vec: SequencesToRows, head: Model[Any, Floats2d]) -> MasksToLogits:
     """The model, registered as `spacy-deberta.MaskFiller.v1`.
 
     The head's output matrix is the encoder's piece table; both train it.
 
     Args:
-        encoder: `spacy-deberta.SequenceListener.v1` or `spacy-deberta.SequenceModel.v1`.
+        tok2vec: `spacy-deberta.SequenceListener.v1` or `spacy-deberta.SequenceModel.v1`; the name
+            is the one that `nlp.replace_listeners` expects.
         head: `spacy-deberta.Head.v1` of kind "mlm".
     """
-    return Model("deberta-mask-filler", forward, init=init, layers=[encoder, head])
+    return Model("deberta-mask-filler", forward, init=init, layers=[tok2vec, head])
 
 
 def forward(

@@ -36,7 +36,13 @@ Promises, for every text:
 """
 
 from spacy_deberta.tokenizers.bpe import BytePairTokenizer
-from spacy_deberta.tokenizers.encoding import AddedPiece, Pieces, SurrogateWarning, Tokenizer
+from spacy_deberta.tokenizers.encoding import (
+    AddedPiece,
+    Pieces,
+    SurrogateWarning,
+    Tokenizer,
+    TruncationWarning,
+)
 from spacy_deberta.tokenizers.load import load_tokenizer, tokenizer_from_bytes
 from spacy_deberta.tokenizers.tokenizer_json import NormalizationWarning
 from spacy_deberta.tokenizers.training import train_unigram
@@ -49,6 +55,7 @@ __all__ = [
     "Pieces",
     "SurrogateWarning",
     "Tokenizer",
+    "TruncationWarning",
     "UnigramTokenizer",
     "load_tokenizer",
     "tokenizer_from_bytes",

@@ -19,6 +19,10 @@ class SurrogateWarning(UserWarning):
     """Lone surrogates were replaced before tokenization; offsets are not affected."""
 
 
+class TruncationWarning(UserWarning):
+    """Texts were cut without having been asked for by name, or are longer than the model takes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """The pieces of one text, without special pieces.

@@ -46,14 +46,14 @@ PIECE_SPANS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tokens=token_spans(), pieces=PIECE_SPANS)
 def test_alignment_is_character_overlap(tokens: Spans, pieces: Spans) -> None:
     assert align(tokens, pieces) == align_by_loop(tokens, pieces)
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(tokens=token_spans(), pieces=PIECE_SPANS)
 def test_alignment_is_character_overlap_often(tokens: Spans, pieces: Spans) -> None:
     assert align(tokens, pieces) == align_by_loop(tokens, pieces)

@@ -8,7 +8,7 @@ from spacy_deberta.alignment import pack_windows
 from spacy_deberta.errors import AlignmentError
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lengths=st.lists(st.integers(2, 40), max_size=30), budget=st.integers(1, 100))
 def test_groups_keep_the_budget(lengths: list[int], budget: int) -> None:
     groups = pack_windows(lengths, budget)

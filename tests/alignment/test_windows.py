@@ -50,7 +50,7 @@ def check_shape(n_pieces: int, window: int, stride: int) -> None:
     assert (np.delete(laid, rows) < n_pieces).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shape=shapes())
 def test_merging_undoes_splitting(shape: tuple[int, int, int]) -> None:
     check_shape(*shape)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_deberta.checkpoints import (
@@ -209,7 +209,7 @@ NAMES = sorted(
 WORDS_OF_NAMES = sorted({part for name in NAMES for part in name.split(".")} | {"", "1", "99", "é"})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.lists(st.sampled_from(WORDS_OF_NAMES), min_size=1, max_size=7).map(".".join)

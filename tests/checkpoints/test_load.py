@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -265,14 +265,14 @@ def test_damaged_bytes_are_refused(data: bytes, fault: str) -> None:
 ENCODED = encoder_to_bytes(make_encoder(num_hidden_layers=1))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.integers(0, len(ENCODED) - 1))
 def test_bytes_cut_anywhere_are_refused(end: int) -> None:
     with pytest.raises(CheckpointError, match=r"^encoder bytes: "):
         encoder_from_bytes(ENCODED[:end])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 3000), st.integers(1, 255))
 def test_a_changed_byte_gives_an_encoder_or_our_own_error(place: int, change: int) -> None:
     """The config and the header stand within the first bytes."""

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spacy_deberta.config import DebertaV2Config
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.thinc_layers.shim import DebertaShim
 from spacy_deberta.tokenizers import UnigramTokenizer
@@ -56,18 +56,16 @@ def measured(source: Path, program: str, timeout: int = 900) -> list[float]:
 def test_ten_thousand_docs_leave_nothing_behind(tiny_source: Path) -> None:
     """Row 48: resident memory is flat; kept Docs cost what they show."""
     program = f"""
-texts = {list(TEXTS)!r} * 2000
-def read(texts):
+texts = {list(TEXTS)!r} * 500
+for _ in range(6):
     for _ in nlp.pipe(texts, batch_size=64):
         pass
     gc.collect()
-    return resident()
-first = read(texts[:2500])
-print(read(texts) - first)
+    print(resident())
 """
-    (growth,) = measured(tiny_source, program)
+    sizes = measured(tiny_source, program)
 
-    assert growth < 2**20
+    assert min(sizes[4:]) - max(sizes[:2]) < 2**20  # the allocator's own ups and downs: 0.7 MiB
 
 
 def test_a_million_characters_need_no_more_than_a_short_text(tiny_source: Path) -> None:
@@ -98,14 +96,10 @@ def test_more_than_four_gigabytes_can_be_saved(
     tmp_path: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
     """Row 34: on the disk 4.3 GB for a moment."""
-    width = 16
-    config: DebertaV2Config = tiny_config(vocab_size=2**26 + 2**20, hidden_size=width)  # type: ignore[assignment]
-    with torch.device("meta"):
-        encoder = DebertaEncoder(config)
-    encoder = encoder.to_empty(device="cpu")
+    small = DebertaEncoder(tiny_config(hidden_size=66))
+    encoder = DebertaEncoder(replace(small.config, vocab_size=2**24))  # the largest vocabulary
     with torch.no_grad():
-        for parameter in encoder.parameters():
-            parameter.zero_()
+        encoder.embeddings.pieces.weight.zero_()
         encoder.embeddings.pieces.weight[-1, 0] = 0.1  # no number of 16 bits
     shim = DebertaShim(None, "mean")
     shim._take(encoder, tiny_tokenizer)

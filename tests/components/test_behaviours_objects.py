@@ -20,6 +20,7 @@ import torch
 from confection import ConfigValidationError
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 
 from spacy_deberta.components.doc_data import encoding
@@ -457,17 +458,14 @@ def test_a_blank_pipeline_pays_little_for_our_factory() -> None:
     """Row 52."""
     program = """
 import time, spacy
-start = time.perf_counter()
+start = time.process_time()
 import spacy_deberta.components.transformer
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
     command = [sys.executable, "-c", program]
-    seconds = [
-        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        for _ in range(2)
-    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert min(seconds) < 0.25  # 0.05 on a quiet machine
+    assert float(done.stdout) < 0.25  # 0.05 on a quiet machine
 
 
 def test_an_unknown_key_of_the_config_is_named() -> None:
@@ -489,3 +487,10 @@ def test_two_encoders_keep_what_is_asked_of_each(tiny_source: Path, other_source
     assert encoding(doc, "second").layers == {}
     rows_of_first = encoding(doc, "deberta").rows
     np.testing.assert_array_equal(rows_of_first, tiny_nlp(tiny_source)(TEXTS[0]).tensor)
+
+
+def test_extensions_of_every_component_can_be_sent_to_spawned_workers(tiny_source: Path) -> None:
+    """Row 38: spaCy pickles getters and setters; lambdas and inner functions cannot be."""
+    tiny_nlp(tiny_source)  # registers what every factory registers
+
+    pickle.dumps(Underscore.get_state())

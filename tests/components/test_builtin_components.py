@@ -46,6 +46,7 @@ def examples(nlp: Language) -> list[Example]:
             nlp.vocab,
             words=WORDS,
             tags=["N", "N", "V", "D", "A", "N", ".", "N", "V", "."],
+            pos=["PROPN", "PROPN", "VERB", "DET", "ADJ", "NOUN", "PUNCT", "PROPN", "VERB", "PUNCT"],
             morphs=["Number=Sing", "", "Tense=Past", "", "", "", "", "", "Tense=Past", ""],
             heads=[1, 2, 2, 5, 5, 2, 2, 8, 8, 8],
             deps=["com", "subj", "ROOT", "det", "mod", "obj", "p", "subj", "ROOT", "p"],

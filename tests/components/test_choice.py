@@ -48,7 +48,7 @@ def untrained(source: Path, *, own_encoder: bool = False, **settings: Any) -> La
     if own_encoder:
         encoder = {"@architectures": OWN_ENCODER, "source": str(source)}
         head = {"@architectures": "spacy-deberta.Head.v1", "kind": "choice"}
-        model = {"@architectures": "spacy-deberta.ChoiceModel.v1", "encoder": encoder, "head": head}
+        model = {"@architectures": "spacy-deberta.ChoiceModel.v1", "tok2vec": encoder, "head": head}
         settings["model"] = model
     torch.manual_seed(0)
     nlp.add_pipe("deberta_choice", config=settings)

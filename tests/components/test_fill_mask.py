@@ -51,7 +51,7 @@ def build(
     nlp = spacy.blank("en")
     if own_encoder:
         encoder = {"@architectures": "spacy-deberta.SequenceModel.v1", "source": str(source)}
-        settings["model"] = {"encoder": encoder}
+        settings["model"] = {"tok2vec": encoder}
     else:
         add_encoder(nlp, source)
     torch.manual_seed(0)
@@ -195,7 +195,7 @@ def test_the_tokenizer_keeps_the_mask_in_one_piece(source: Path) -> None:
     assert tokens == ["a", "[MASK]", ",", "(", "[MASK]", ")", "[MASK]", "."]
 
 
-def test_candidates_survive_docbin_and_processes(source: Path) -> None:
+def test_candidates_survive_docbin(source: Path) -> None:
     nlp = build(source)
     expected = candidates(nlp)
     data = DocBin(docs=[nlp("the old [MASK] of Paris.")], store_user_data=True).to_bytes()

@@ -36,7 +36,7 @@ def make_nlp(source: Path, *, alone: bool = False, **settings: Any) -> Language:
         sequences = {"@architectures": "spacy-deberta.SequenceModel.v1", "source": str(source)}
     else:
         add_encoder(nlp, source)
-    model = {"@architectures": "spacy-deberta.AnswerSpans.v1", "sequences": sequences}
+    model = {"@architectures": "spacy-deberta.AnswerSpans.v1", "tok2vec": sequences}
     small = {"window": 64, "overlap": 16, **settings}
     nlp.add_pipe("deberta_qa", name="qa", config={"model": {**model, "dropout": 0.0}, **small})
     return nlp

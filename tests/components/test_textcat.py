@@ -53,7 +53,7 @@ def textcat_nlp(source: Path, *, shared: bool = False, **settings: Any) -> Langu
         add_encoder(nlp, source)
     else:
         encoder = {**OWN, "source": str(source)}
-    model = {**MODEL, "encoder": encoder, "head": HEAD, **settings.pop("model", {})}
+    model = {**MODEL, "tok2vec": encoder, "head": HEAD, **settings.pop("model", {})}
     nlp.add_pipe("deberta_textcat", name="textcat", config={"model": model, **settings})
     return nlp
 
@@ -478,3 +478,58 @@ def test_the_configs_train(tiny_source: Path, name: str) -> None:
     assert nlp.evaluate(examples)["cats_score"] >= 0
     filled = set(settings["score_weights"])
     assert filled == set(SCORE_WEIGHTS)
+
+
+# --- two components over one encoder --------------------------------------------------------------
+
+
+def shared_nlp(source: Path) -> Language:
+    """One judges texts, the other pairs."""
+    nlp = spacy.blank("en")
+    add_encoder(nlp, source)
+    model = {**MODEL, "tok2vec": LISTENER, "head": HEAD}
+    for name, texts in (("places", "single"), ("nli", "pairs")):
+        nlp.add_pipe("deberta_textcat", name=name, config={"model": model, "texts": texts})
+    return nlp
+
+
+def test_components_for_texts_and_for_pairs_leave_each_others_docs_alone(
+    tiny_source: Path,
+) -> None:
+    nlp = shared_nlp(tiny_source)
+    examples = [*text_examples(nlp), *pair_examples(nlp)]
+    nlp.initialize(lambda: examples)
+    assert nlp.get_pipe("places").labels == ("place", "none")
+    assert nlp.get_pipe("nli").labels == ("same", "other")
+    text, pair = nlp.make_doc("A letter"), nlp.make_doc("A letter")
+    pair._.pair = "a letter"
+    assert set(nlp(text).cats) == {"place", "none"}
+    assert set(nlp(pair).cats) == {"same", "other"}
+
+
+@pytest.mark.parametrize("name", ["places", "nli"])
+def test_a_component_learns_from_its_own_examples_alone(tiny_source: Path, name: str) -> None:
+    nlp = shared_nlp(tiny_source)
+    own, foreign = text_examples(nlp), pair_examples(nlp)
+    if name == "nli":
+        own, foreign = foreign, own
+    nlp.initialize(lambda: [*own, *foreign])
+    component = nlp.get_pipe(name)
+    alone = component.update(own)[name]
+    assert component.update([*foreign, *own])[name] == pytest.approx(alone, abs=1e-5)
+    assert component.update(foreign)[name] == 0.0
+
+
+def test_unknown_texts_are_refused(tiny_source: Path) -> None:
+    with pytest.raises(ConfigError, match="texts='both' is unknown; expected one of all, single"):
+        textcat_nlp(tiny_source, texts="both")
+
+
+def test_both_components_are_scored_on_their_own_examples(tiny_source: Path) -> None:
+    """Second texts are in the references alone, as spaCy's readers give them."""
+    nlp = shared_nlp(tiny_source)
+    texts, pairs = text_examples(nlp), pair_examples(nlp)
+    nlp.initialize(lambda: [*texts, *pairs])
+    scores = nlp.evaluate([*texts, *pairs], per_component=True)
+    found = {name: set(scores[name]["cats_f_per_type"]) for name in ("places", "nli")}
+    assert found == {"places": {"place", "none"}, "nli": {"same", "other"}}

@@ -90,7 +90,7 @@ def test_probabilities_are_those_of_a_loop_over_all_spans(
     assert sum(found.values()) + scores.null_probability == pytest.approx(1.0, abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(0, 40),
     width=st.integers(1, 50),

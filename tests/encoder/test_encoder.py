@@ -39,7 +39,7 @@ def encode(encoder: DebertaEncoder, batch: Sequence[Tensor]) -> list[Tensor]:
 ENCODER = make_encoder()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 80), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_batch_mates_and_their_order_change_no_output(lengths: list[int], rng: object) -> None:
     batch = make_batch(lengths)

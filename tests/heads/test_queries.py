@@ -25,7 +25,7 @@ def places_of(lengths: Sequence[int]) -> Tensor:
     return torch.cat([torch.arange(length) for length in lengths])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batches())
 def test_every_asked_row_is_one_query_at_its_place(batch: Batch) -> None:
     lengths, rows = batch
@@ -37,7 +37,7 @@ def test_every_asked_row_is_one_query_at_its_place(batch: Batch) -> None:
     assert len(queries.packed) == len(rows) + queries.n_spare
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batches())
 def test_a_group_holds_the_queries_of_its_own_sequences(batch: Batch) -> None:
     """Marks of sequence and place, sent through the rectangles, arrive where the keys say."""

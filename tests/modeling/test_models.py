@@ -43,7 +43,7 @@ MASKED = make_model("DebertaV2", "ForMaskedLM")
 BIASED = make_model("Deberta", "Model", position_biased_input=True, type_vocab_size=2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from([TOKENS, MASKED, BIASED]),
     st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=1, max_size=4),

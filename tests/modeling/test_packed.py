@@ -15,7 +15,7 @@ MASKS = st.tuples(st.integers(0, 4), st.integers(1, 6)).flatmap(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MASKS)
 def test_what_is_packed_and_spread_comes_back(keep: torch.Tensor) -> None:
     values = torch.randn(*keep.shape, 2)
@@ -31,7 +31,7 @@ def test_what_is_packed_and_spread_comes_back(keep: torch.Tensor) -> None:
     assert not spans.spread(rows)[~keep].any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(MASKS)
 def test_squares_stand_where_their_sequences_do(keep: torch.Tensor) -> None:
     spans = find_spans(keep, full=False)

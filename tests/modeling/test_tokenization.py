@@ -12,7 +12,7 @@ import spacy_deberta
 from spacy_deberta import DebertaTokenizer, DebertaV2ForMaskedLM, DebertaV2Tokenizer
 from spacy_deberta.errors import CheckpointError, TokenizerError
 from spacy_deberta.modeling.tokenization import UNLIMITED
-from spacy_deberta.tokenizers.batch import TruncationWarning
+from spacy_deberta.tokenizers import TruncationWarning
 from tests.reference.tokenizer_api_cases import FOLDER
 
 CLASSES = {"v1": DebertaTokenizer, "v2": DebertaV2Tokenizer}

@@ -102,7 +102,7 @@ def test_every_record_passes_json(toy: ToyPipeline) -> None:
 # --- order and neighbours -------------------------------------------------------------------------
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     order=st.permutations(range(len(TEXTS))),
     budget=st.integers(1, 200),

@@ -9,7 +9,7 @@ import pytest
 
 import spacy_deberta
 from spacy_deberta.errors import TokenizerError
-from spacy_deberta.tokenizers.batch import TruncationWarning
+from spacy_deberta.tokenizers import TruncationWarning
 from tests.benchmarks.peers import TRANSFORMERS
 from tests.reference.record_tokenizer_api import CLASSES, PEERS
 from tests.reference.tokenizer_api_cases import (

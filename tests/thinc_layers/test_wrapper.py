@@ -90,6 +90,7 @@ def test_docs_without_pieces_have_rows_of_zeros(
 def test_prediction_holds_the_piece_rows_of_one_micro_batch(
     tiny_tokenizer: UnigramTokenizer, monkeypatch: pytest.MonkeyPatch, copies: int
 ) -> None:
+    """Row 14."""
     encoder: Any = FakeEncoder()
     budget, seen, held = 60, [], []
     add = wrapper._TokenRows.add

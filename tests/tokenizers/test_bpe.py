@@ -86,7 +86,7 @@ def test_awkward_text_has_the_spans_of_the_loop(
     check_pieces(tiny_v1_tokenizer, text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXTS)
 def test_any_text_has_the_spans_of_the_loop(
     tiny_v1_tokenizer: BytePairTokenizer, text: str
@@ -95,7 +95,7 @@ def test_any_text_has_the_spans_of_the_loop(
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(text=TEXTS)
 def test_many_texts_have_the_spans_of_the_loop(
     tiny_v1_tokenizer: BytePairTokenizer, text: str
@@ -103,7 +103,7 @@ def test_many_texts_have_the_spans_of_the_loop(
     check_pieces(tiny_v1_tokenizer, text)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(texts=st.lists(TEXTS, max_size=6))
 def test_batch_mates_change_nothing(tiny_v1_tokenizer: BytePairTokenizer, texts: list[str]) -> None:
     batch = tiny_v1_tokenizer.encode_batch(texts)

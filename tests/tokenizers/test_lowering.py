@@ -18,7 +18,7 @@ def lowering(tiny_tokenizer: UnigramTokenizer) -> UnigramTokenizer:
 TEXTS = st.text(st.sampled_from("İiI Σς aAﬁ½ẞẛ☃The\n"), max_size=20)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=TEXTS)
 def test_pieces_are_those_of_the_lower_case_text(
     lowering: UnigramTokenizer, tiny_tokenizer: UnigramTokenizer, text: str

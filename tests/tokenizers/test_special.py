@@ -102,7 +102,7 @@ def test_decode_writes_added_pieces_as_words(adding: UnigramTokenizer) -> None:
     assert adding.decode(ids) == "the NEWTOK old <sp> [MASK]"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from(["the", " ", "NEW", "[MASK]", "<sp>", "☃", "½", "TOK", "SOLO"]))

@@ -124,14 +124,14 @@ def test_awkward_text_has_the_spans_of_the_loop(
     check_pieces(tiny_tokenizer, text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXTS)
 def test_any_text_has_the_spans_of_the_loop(tiny_tokenizer: UnigramTokenizer, text: str) -> None:
     check_pieces(tiny_tokenizer, text)
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(text=TEXTS)
 def test_many_texts_have_the_spans_of_the_loop(tiny_tokenizer: UnigramTokenizer, text: str) -> None:
     check_pieces(tiny_tokenizer, text)
@@ -139,7 +139,7 @@ def test_many_texts_have_the_spans_of_the_loop(tiny_tokenizer: UnigramTokenizer,
     assert tiny_tokenizer.decode(tiny_tokenizer.encode(text).ids) == normalized.strip()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(texts=st.lists(TEXTS, max_size=6))
 def test_batch_mates_change_nothing(tiny_tokenizer: UnigramTokenizer, texts: list[str]) -> None:
     batch = tiny_tokenizer.encode_batch(texts)
@@ -276,7 +276,7 @@ def test_decode_joins_bytes_and_names_special_pieces(tiny_tokenizer: UnigramToke
     assert t.decode([]) == ""
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(text=TEXTS)
 def test_decode_gives_the_normalized_text_back(tiny_tokenizer: UnigramTokenizer, text: str) -> None:
     normalized = processor_of(tiny_tokenizer).normalize(text).replace("▁", " ")

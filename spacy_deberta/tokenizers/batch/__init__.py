@@ -15,7 +15,6 @@ Read in this order:
 """
 
 from spacy_deberta.tokenizers.batch.encoding import BatchEncoding
-from spacy_deberta.tokenizers.batch.truncation import TruncationWarning
 from spacy_deberta.tokenizers.batch.vocabulary import Vocabulary
 
-__all__ = ["BatchEncoding", "TruncationWarning", "Vocabulary"]
+__all__ = ["BatchEncoding", "Vocabulary"]

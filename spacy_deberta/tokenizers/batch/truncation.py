@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spacy_deberta.errors import TokenizerError
+from spacy_deberta.tokenizers.encoding import TruncationWarning
 
 DO_NOT_TRUNCATE = "do_not_truncate"
 LONGEST_FIRST = "longest_first"
@@ -21,10 +22,6 @@ STRATEGIES = (LONGEST_FIRST, ONLY_FIRST, ONLY_SECOND, DO_NOT_TRUNCATE)
 SIDES = ("right", "left")
 
 Range = tuple[int, int]
-
-
-class TruncationWarning(UserWarning):
-    """Texts were cut without having been asked for by name, or are longer than the model takes."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_deberta.errors import TokenizerError
+from spacy_deberta.tokenizers import TruncationWarning
 from spacy_deberta.tokenizers.batch.truncation import (
     STRATEGIES,
     Truncation,
-    TruncationWarning,
     fit,
     warn_of_lengths,
 )

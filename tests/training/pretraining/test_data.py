@@ -21,7 +21,7 @@ Documents = list[list[int]]  # sizes of the sentences of each document
 documents = st.lists(st.lists(st.integers(1, 25), min_size=1, max_size=8), min_size=1, max_size=8)
 budgets = st.integers(8, 150)
 windows = st.integers(4, 24)
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 def corpus_of(sizes: Documents) -> PieceCorpus:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_deberta.training.pretraining.draws import draw, epoch_key, sample_keys, shuffled
@@ -22,7 +22,6 @@ def keys_of(seed: int, epoch: int, samples: list[int]) -> np.ndarray:
     return sample_keys(epoch_keys, np.asarray(samples))
 
 
-@settings(deadline=None)
 @given(st.integers(-5, 2**70), st.integers(0, 10**6), st.integers(0, 10**9), st.integers(0, 10**5))
 def test_numbers_are_those_of_the_written_arithmetic(
     seed: int, epoch: int, sample: int, place: int
@@ -51,7 +50,6 @@ def test_numbers_are_uniform_and_independent_of_each_other() -> None:
         assert abs(np.corrcoef(first, other)[0, 1]) < 0.01
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, WRAP - 1))
 def test_an_order_has_every_number_once(n: int, key: int) -> None:
     assert sorted(shuffled(key, n).tolist()) == list(range(n))

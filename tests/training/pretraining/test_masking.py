@@ -51,7 +51,7 @@ def word_pieces(tiny_tokenizer: UnigramTokenizer) -> list[int]:
     return [number for number in ids if number is not None]
 
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 samples = st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=20), min_size=1, max_size=6)
 
 
@@ -223,7 +223,6 @@ def test_words_of_byte_pieces_begin_at_spaces_and_sentences(
     assert tuple(range(1, second)) in found
 
 
-@settings(deadline=None)
 @given(st.integers(2, 8), st.floats(0, 1))
 def test_spans_begin_as_often_as_their_share_needs(ngram: int, share: float) -> None:
     tails = span_tails(ngram)

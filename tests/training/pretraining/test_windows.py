@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_deberta.errors import DataError
@@ -41,13 +41,11 @@ def pack_slowly(sizes: Documents, room: int) -> list[int]:
     return edges
 
 
-@settings(deadline=None)
 @given(documents, rooms)
 def test_windows_are_as_full_as_whole_sentences_make_them(sizes: Documents, room: int) -> None:
     assert window_edges(corpus_of(sizes), room).tolist() == pack_slowly(sizes, room)
 
 
-@settings(deadline=None)
 @given(documents, rooms)
 def test_every_piece_is_in_one_window_of_its_document(sizes: Documents, room: int) -> None:
     corpus = corpus_of(sizes)
@@ -57,7 +55,6 @@ def test_every_piece_is_in_one_window_of_its_document(sizes: Documents, room: in
     assert set(corpus.ends.tolist()) <= set(edges)
 
 
-@settings(deadline=None)
 @given(documents, rooms)
 def test_only_a_sentence_longer_than_a_window_is_cut(sizes: Documents, room: int) -> None:
     corpus = corpus_of(sizes)
@@ -69,7 +66,6 @@ def test_only_a_sentence_longer_than_a_window_is_cut(sizes: Documents, room: int
         assert not parts or end - start > room
 
 
-@settings(deadline=None)
 @given(documents, rooms)
 def test_without_sentences_documents_are_cut_evenly(sizes: Documents, room: int) -> None:
     whole = corpus_of(sizes)
