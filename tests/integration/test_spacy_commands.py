@@ -92,12 +92,15 @@ def test_configs_are_filled_checked_and_compared(
     run("debug", "diff-config", config)
 
 
-def test_data_and_models_are_debugged(config: Path, paths: list[str], trained: Path) -> None:
+def test_data_and_models_are_debugged(
+    config: Path, paths: list[str], trained: Path, tmp_path: Path
+) -> None:
     assert "Named Entity Recognition" in run("debug", "data", config, *paths, code=1), "few docs"
     for component in ("ner", "deberta_ner"):
         output = run("debug", "model", config, component, *paths, "-DIM", "-P2")
         assert "deberta-listener" in output
-    assert "predict" in run("debug", "profile", trained, ROOT / "tests/integration/texts.jsonl")
+    texts = ROOT / "tests/integration/texts.jsonl"
+    assert "predict" in run("debug", "profile", trained, texts, folder=tmp_path)  # writes a file
 
 
 def test_labels_are_written_and_read(config: Path, paths: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""How the pipeline inside the package was trained: one encoder, all tasks at once.
+
+    python -m tests.benchmarks.train_embedded --data DIR --text FILE --source ENCODER --out OUT
+
+DIR holds NAME.spacy files of `convert-data` and `spacy convert`, named as in MIX; FILE is running
+text, plain or .xz. `configs/embedded_v2.cfg` has the components and the optimizer. `spacy train`
+would do, but reads every Doc for every task; here a step has some Docs of each task, and only the
+components of that task see them. The rate falls to zero when the minutes are over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from spacy.util import fix_random_seed, load_config, load_model_from_config, registry
+
+CONFIG = Path(__file__).parents[2] / "configs" / "embedded_v2.cfg"
+TOKENS = ("tagger", "parser", "ner")
+
+MIX: dict[str, tuple[float, tuple[str, ...]]] = {  # file -> Docs per step, components
+    "ewt": (9, TOKENS),
+    "wg": (4, TOKENS),
+    "wn": (4, TOKENS),
+    "sent": (12, ("sentiment",)),
+    "nli": (24, ("nli",)),
+    "qa": (0.5, ("qa",)),  # of ten questions each
+    "mc_codah": (2, ("choice",)),
+    "mc_csqa": (2, ("choice",)),
+    "text": (8, ("fill_mask",)),
+}
+LINE = (60, 600)  # characters of a line of running text
+SAMPLE = 4000  # Docs of a file to learn labels from
+DROPOUT = 0.1
+REPORT = 25  # steps
+WARM_UP = 50  # steps
+
+
+def read_docs(file: Path, nlp: Language) -> list[Example]:
+    """The Docs of a file with what they are to be predicted from."""
+    docs = DocBin().from_disk(file).get_docs(nlp.vocab)
+    return [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+
+
+def read_lines(file: Path, nlp: Language, n_lines: int) -> list[Example]:
+    """Lines of running text, drawn at random."""
+    data = file.read_bytes()
+    text = (lzma.decompress(data) if file.suffix == ".xz" else data).decode("utf-8")
+    lines = [line for line in text.splitlines() if LINE[0] <= len(line) <= LINE[1]]
+    drawn = random.sample(lines, min(n_lines, len(lines)))
+    return [Example(nlp.make_doc(line), nlp.make_doc(line)) for line in drawn]
+
+
+def endlessly(examples: Sequence[Example]) -> Iterator[Example]:
+    """All of them again and again, in another order each time."""
+    order = list(examples)
+    while True:
+        random.shuffle(order)
+        yield from order
+
+
+def draw(stream: Iterator[Example], n_docs: float, step: int) -> list[Example]:
+    """The next Docs; half a Doc is one in every other step."""
+    return [next(stream) for _ in range(int((step + 1) * n_docs) - int(step * n_docs))]
+
+
+def train(nlp: Language, data: dict[str, list[Example]], optimizer: Any, minutes: float) -> None:
+    """Step until the time is over."""
+    streams = {name: endlessly(examples) for name, examples in data.items()}
+    pipes = dict(nlp.pipeline)
+    blank = Example(nlp.make_doc("."), Doc(nlp.vocab, words=["."]))
+    losses: dict[str, float] = {}
+    start, step, peak = time.monotonic(), 0, optimizer.learn_rate
+    while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
+        optimizer.learn_rate = peak * min(1.0, (step + 1) / WARM_UP, 1.2 * (1 - spent))
+        drawn = {name: draw(streams[name], MIX[name][0], step) for name in data}
+        tokens = [eg for name in drawn if MIX[name][1] == TOKENS for eg in drawn[name]]
+        random.shuffle(tokens)
+        pipes["deberta"].update(tokens or [blank], losses=losses)
+        batches = dict.fromkeys(TOKENS, tokens) if tokens else {}
+        for name, examples in drawn.items():
+            if MIX[name][1] != TOKENS:
+                batches[MIX[name][1][0]] = batches.get(MIX[name][1][0], []) + examples
+        batches = {name: examples for name, examples in batches.items() if examples}
+        for name, examples in batches.items():
+            pipes[name].update(examples, drop=DROPOUT, losses=losses)
+        for pipe in pipes.values():
+            pipe.finish_update(optimizer)
+        step += 1
+        if step % REPORT == 0:
+            shown = ", ".join(f"{k} {v / REPORT:.3f}" for k, v in losses.items())
+            print(f"step {step}, {100 * spent:.1f} %: {shown}", flush=True)
+            losses = {}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--text", type=Path, nargs="+", required=True)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    fix_random_seed(arguments.seed)
+    random.seed(arguments.seed)
+    config = load_config(CONFIG, {"paths.source": arguments.source})
+    nlp = load_model_from_config(config, auto_fill=True)
+    data = {
+        name: read_docs(arguments.data / f"{name}_train.spacy", nlp)
+        for name in MIX
+        if name != "text"
+    }
+    data["text"] = [eg for file in arguments.text for eg in read_lines(file, nlp, 20_000)]
+    print({name: len(examples) for name, examples in data.items()}, flush=True)
+    sample = [eg for name in MIX if name != "text" for eg in data[name][:SAMPLE]]
+    nlp.initialize(lambda: sample)
+    training = registry.resolve({"optimizer": config.interpolate()["training"]["optimizer"]})
+    optimizer = training["optimizer"]
+    optimizer.learn_rate = arguments.rate
+    train(nlp, data, optimizer, arguments.minutes)
+    nlp.to_disk(arguments.out)
+    print(arguments.out, spacy.__version__)
+
+
+if __name__ == "__main__":
+    main()
