@@ -15,8 +15,12 @@ Read in this order:
     stream.py      one input after another, and what happens to those that fail
     engine.py      items to records through a model; running.py: batches, memory, values that are
                    no numbers; batching.py: which rows go together
-    ner.py, ...    one file per task
-    __main__.py    the command line; job.py: a file through a pipeline; lines.py: JSON lines
+    ner.py, ...    one file per task; ner_options.py, ner_texts.py, questions.py, answered_docs.py,
+                   mask_texts.py: what some of them read and write
+    compat_*.py    numbers and nesting of transformers, for hf_compat=True
+    __main__.py    the command line; job.py: a file through a pipeline; lines.py: JSON lines;
+                   progress.py: a bar
+    html.py        the report; html_views.py: what it shows of each task; html_style.py
 
 Only public names of spacy_deberta are used here. Importing this package imports neither torch nor
 spaCy.

@@ -130,8 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status = app(args=arguments, prog_name="python -m pipelines", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("interrupted; --resume goes on", err=True)
-        return INTERRUPTED
+        status = INTERRUPTED
     except UsageProblem as error:
         error.show()  # type: ignore[attr-defined]
         return WRONG_USE
@@ -139,6 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
         typer.echo(f"error: {error}", err=True)
         kinds = {OptionError: WRONG_USE, InputError: SOME_FAILED}
         return kinds.get(type(error), WRONG_MODEL)
+    if status == INTERRUPTED:  # also what Typer makes of it
+        typer.echo("interrupted; --resume goes on", err=True)
     return status if isinstance(status, int) else 0
 
 

@@ -15,7 +15,7 @@ import torch
 
 from pipelines.batching import Row
 from pipelines.engine import AHEAD, LARGE, Engine
-from pipelines.inputs import is_stream
+from pipelines.inputs import check_stream, describe, is_stream
 from pipelines.options import check_count
 from pipelines.progress import watch
 from pipelines.records import Failed
@@ -29,7 +29,7 @@ from spacy_deberta.decoding import (
     Evidence,
     calibrate_scores,
 )
-from spacy_deberta.errors import InputError
+from spacy_deberta.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -48,7 +48,7 @@ class TaskPipeline(Engine[In, Item, Rec]):
         model: None = the embedded model; a checkpoint folder of any format or a name on the hub;
             a spaCy pipeline (folder, package or `nlp`) with the matching component; or a model of
             `spacy_deberta`.
-        tokenizer: of a model object; otherwise it comes with the model.
+        tokenizer: of a model object, or a folder with one; otherwise it comes with the model.
         device: None = CUDA if there is one, else the CPU.
         dtype: "auto" = what the pipeline was saved with, else the checkpoint's on CUDA and float32
             on the CPU.
@@ -101,12 +101,14 @@ class TaskPipeline(Engine[In, Item, Rec]):
         self.model = loaded.model
         self.tokenizer = loaded.tokenizer
         self.config = loaded.model.config
-        self.hf_compat = bool(saved.get("hf_compat")) if hf_compat is None else hf_compat
+        self.hf_compat = bool(saved.get("hf_compat") if hf_compat is None else hf_compat)
         self.options: Any = self.options_class.restore(saved.get("options", {}), options)
         self.given = frozenset(self.options_class.rename(options))
         self.on_error = Plan(self.options, on_error).on_error
         stored = Calibration.from_dict(saved.get("calibration", {}))
         self.calibration = stored if calibration is None else calibration
+        if not isinstance(self.calibration, Calibration):
+            raise OptionError(f"calibration={calibration!r}, expected a Calibration.")
         self.batch_pieces = self._budget() if batch_pieces is None else batch_pieces
         self.batch_size = LARGE if batch_size is None else batch_size
         check_count("batch_pieces", self.batch_pieces)
@@ -168,7 +170,9 @@ class TaskPipeline(Engine[In, Item, Rec]):
 
         Raises:
             OptionError: at once; the others while iterating, as in `__call__`.
+            InputError: at once, if this is one input.
         """
+        check_stream(inputs, "several inputs")
         chosen = self.options.override(options)
         run = {"on_error": on_error, "progress": progress, "batch_size": batch_size}
         found = self._records(inputs, chosen, AHEAD_OF_STREAMS, run, as_tuples=as_tuples)
@@ -185,13 +189,18 @@ class TaskPipeline(Engine[In, Item, Rec]):
             docs: of any pipeline.
             on_error: instead of the pipeline's own.
             options: of the task.
+
+        Raises:
+            InputError: what is given is one Doc; while iterating, it holds something else.
         """
+        check_stream(docs, "several Docs")
         chosen = self.options.override(options)
         plan = Plan(chosen, on_error or self.on_error, as_tuples=True, n_items=AHEAD_OF_STREAMS)
         reading = _Runner(
-            lambda doc, given: self.prepare(self.item_of_doc(doc), given), self.run_items
+            lambda doc, given: self.prepare(self.item_of_doc(_checked_doc(doc)), given),
+            self.run_items,
         )
-        return self._annotated(run_stream(reading, ((doc, doc) for doc in docs), plan))
+        return self._annotated(run_stream(reading, ((doc, doc) for doc in docs), plan), chosen)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model, tokenizer, and pipeline.json with task, options and calibration.
@@ -287,10 +296,10 @@ class TaskPipeline(Engine[In, Item, Rec]):
             ]
         return records if nesting == "list" else records[0]
 
-    def _annotated(self, found: Iterator[Any]) -> Iterator[Doc]:
+    def _annotated(self, found: Iterator[Any], options: Any) -> Iterator[Doc]:
         for record, doc in found:
             if not isinstance(record, Failed):
-                self.annotate_doc(doc, record)
+                self.annotate_doc(doc, record, options)
             yield doc
 
     def _budget(self) -> int:
@@ -303,6 +312,12 @@ class _Runner:
 
     prepare: Callable[[Any, Any], Any]
     run_items: Callable[[Sequence[Any], Any], Iterator[Any]]
+
+
+def _checked_doc(value: Any) -> Any:
+    if not hasattr(value, "set_ents"):  # as Docs have, and neither texts nor Spans
+        raise InputError(f"found {describe(value)}, expected a Doc.")
+    return value
 
 
 def _checked(results: list[Any] | ItemError) -> list[Any]:

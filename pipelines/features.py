@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from pipelines.base import Nesting, TaskPipeline
 from pipelines.batching import Row, cut_rows
 from pipelines.inputs import read_text
-from pipelines.options import Options, check_choice
+from pipelines.options import Options, check_choice, check_mapping
 from pipelines.records import Features
 from pipelines.registry import tasks
 from spacy_deberta.alignment import (
@@ -67,14 +67,13 @@ class FeatureOptions(Options):
         check_choice("pooling", self.pooling, POOLINGS)
         if self.pooling is not None and self.per not in (None, "text"):
             raise OptionError(f"pooling={self.pooling!r} gives one row per text, per={self.per!r}.")
-        layers = (self.layers,) if isinstance(self.layers, int) else tuple(self.layers)
+        layers: Any = (self.layers,) if isinstance(self.layers, int) else self.layers
+        layers = tuple(layers) if isinstance(layers, Sequence) else ()
         if not layers or any(isinstance(n, bool) or not isinstance(n, int) for n in layers):
             raise OptionError(f"layers={self.layers!r}, expected numbers of layers, such as (-1,).")
         object.__setattr__(self, "layers", layers)
-        given = self.tokenize_kwargs or {}
-        for name in given:
-            check_choice("tokenize_kwargs", name, ("truncation", "max_length"))
-        if self.truncation is not None and "truncation" in given:
+        check_mapping("tokenize_kwargs", self.tokenize_kwargs, ("truncation", "max_length"))
+        if self.truncation is not None and "truncation" in (self.tokenize_kwargs or {}):
             raise OptionError("truncation is given twice; give it once.")
 
     @property
@@ -222,7 +221,7 @@ class FeatureExtractionPipeline(TaskPipeline[Any, FeatureItem, Features]):
         """The Doc itself: its tokens are the words."""
         return doc
 
-    def annotate_doc(self, doc: Doc, record: Features) -> None:
+    def annotate_doc(self, doc: Doc, record: Features, options: Any) -> None:
         """Write `doc.tensor` from rows of tokens, `doc._.features` (width,) from a text's row."""
         if record.pooled:
             if not Doc.has_extension(EXTENSION):

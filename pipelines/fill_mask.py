@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
@@ -19,8 +19,8 @@ from pipelines.base import Nesting, TaskPipeline
 from pipelines.batching import Row, collate
 from pipelines.compat_fill_mask import check_top_k, hf_texts, nest_as_hf, read_as_hf
 from pipelines.inputs import read_text
-from pipelines.mask_texts import Frame, MaskedText, Query, find_masks, read_targets
-from pipelines.options import Options, check_choice, check_count
+from pipelines.mask_texts import Frame, MaskedText, Piece, Query, find_masks, read_targets
+from pipelines.options import Options, check_choice, check_count, check_mapping
 from pipelines.records import Fill, FillResult, JointFill, MaskFill
 from pipelines.registry import tasks
 from pipelines.running import check_finite
@@ -78,8 +78,30 @@ class FillMaskOptions(Options):
         check_choice("joint", self.joint, ("beam", "none"))
         check_choice("order", self.order, get_args(Order))
         check_choice("length_norm", self.length_norm, ("sum", "mean"))
-        for name in self.tokenizer_kwargs or ():
-            check_choice("tokenizer_kwargs", name, ("truncation", "max_length"))
+        check_mapping("tokenizer_kwargs", self.tokenizer_kwargs, ("truncation", "max_length"))
+        object.__setattr__(self, "targets", _each(self.targets, _from_json))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values that are not defaults, for pipeline.json; a `Piece` as {"piece": ...}."""
+        found = super().to_dict()
+        return found | ({"targets": _each(self.targets, _to_json)} if "targets" in found else {})
+
+
+def _each(targets: Any, change: Callable[[Any], Any]) -> Any:
+    """A target, or each of several, changed."""
+    if isinstance(targets, list | tuple):
+        return type(targets)(change(one) for one in targets)
+    return change(targets)
+
+
+def _to_json(target: Any) -> Any:
+    return {"piece": str(target)} if isinstance(target, Piece) else target
+
+
+def _from_json(target: Any) -> Any:
+    if isinstance(target, Mapping) and [*target] == ["piece"] and isinstance(target["piece"], str):
+        return Piece(target["piece"])
+    return target
 
 
 @tasks.register("fill-mask")
@@ -161,7 +183,7 @@ class FillMaskPipeline(TaskPipeline[str, MaskedText, FillResult]):
         shaped = [nest_as_hf(record) for record in records]
         return shaped if nesting == "list" and len(shaped) != 1 else shaped[0]
 
-    def annotate_doc(self, doc: Doc, record: FillResult) -> None:
+    def annotate_doc(self, doc: Doc, record: FillResult, options: Any) -> None:
         """Write `token._.mask_candidates`: words and probabilities, best first."""
         if not Token.has_extension(EXTENSION):
             Token.set_extension(EXTENSION, default=())

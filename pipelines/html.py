@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from errno import EISDIR
+from os import strerror
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pipelines.html_views import (
     show_failure,
     shown,
 )
-from pipelines.records import Failed, Record
+from pipelines.records import Entities, Failed, Record
 from pipelines.registry import task_name
 from spacy_deberta.errors import OptionError
 
@@ -52,16 +54,31 @@ def write_report(
         The path.
 
     Raises:
-        OptionError: the task has no view.
+        OptionError: the task has no view, or there can be no page in this place.
     """
     name = task_name(task)
     if name not in VIEWS:
         raise OptionError(f"task={task!r}: there is a page for {', '.join(VIEWS)} only.")
-    plain = [(given, _plain(result)) for given, result in results]
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    plain = [(_given(given, result), _plain(result)) for given, result in results]
+    target = check_place(path)
     with target.open("w", encoding="utf-8", newline="\n") as page:
         page.writelines(_page(name, plain, model))
+    return target
+
+
+def check_place(path: str | Path) -> Path:
+    """Make the folder of a page.
+
+    Raises:
+        OptionError: there can be no page in this place.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(EISDIR, strerror(EISDIR))
+    except OSError as error:
+        raise OptionError(f"report {path}: cannot be written ({error.strerror}).") from error
     return target
 
 
@@ -101,6 +118,11 @@ def _legend(task: str, results: list[tuple[Any, Any]]) -> str:
         for label, count in counts.most_common(_MOST_LABELS)
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _given(given: Any, result: Any) -> Any:
+    """What to show of an input: the text that offsets count in, where the result knows it."""
+    return result.text if isinstance(result, Entities) else given
 
 
 def _plain(result: Any) -> Any:

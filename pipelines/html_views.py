@@ -63,6 +63,8 @@ def input_text(given: Any) -> str:
         for name in ("text", "context", "sequence", "question", "input"):
             if isinstance(given.get(name), str):
                 return str(given[name])
+            if name == "text" and isinstance(given.get(name), list):  # words
+                return input_text(given[name])
     if isinstance(given, list | tuple) and all(isinstance(word, str) for word in given):
         return " ".join(given)
     return str(given)

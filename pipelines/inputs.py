@@ -18,15 +18,29 @@ def is_column(value: object) -> bool:
         type(value).__name__ in _COLUMNS
         and hasattr(value, "__len__")
         and hasattr(value, "__iter__")
+        and getattr(value, "ndim", 1) != 0
     )
 
 
 def is_stream(value: object) -> bool:
-    """Tell whether this gives its items one by one: a generator, map, file, range, ..."""
+    """Tell whether this gives its items one by one: a generator, map, file, Dataset, ..."""
     if isinstance(value, str | bytes | bytearray | tuple | Mapping | set | frozenset):
         return False
-    is_one = hasattr(value, "text") or hasattr(value, "columns")  # a Doc; a table, which is refused
-    return isinstance(value, Iterable) and not is_one
+    # a Doc; a table, which is refused; an array of no dimension, which is refused, too
+    is_one = hasattr(value, "text") or hasattr(value, "columns") or getattr(value, "ndim", 1) == 0
+    has_items = hasattr(value, "__len__") and hasattr(value, "__getitem__")  # torch's Dataset
+    return (isinstance(value, Iterable) or has_items) and not is_one
+
+
+def check_stream(value: object, expected: str) -> None:
+    """Refuse what is one input where several are expected: a text has letters, a Doc tokens.
+
+    Raises:
+        InputError: says what was found.
+    """
+    if not isinstance(value, list | tuple) and not is_column(value) and not is_stream(value):
+        advice = " Call the pipeline with one input, or give a list." if value is not None else ""
+        raise InputError(f"found {describe(value)}, expected {expected}.{advice}")
 
 
 def read_text(value: object, what: str = "input") -> str:

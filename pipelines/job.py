@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,17 @@ def run_job(job: Job) -> int:
         InputError: an input that failed, with on_error="raise".
     """
     _check(job)
+    if job.html is not None:
+        from pipelines.html import check_place
+
+        check_place(job.html)
     done, n_failed = count_done(Path(job.target)) if job.resume else (0, 0)
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     with ExitStack() as stack:
         source = stack.enter_context(open_input(job.source))
         runner = pipeline(job.task, job.model, **job.settings, **job.options)
-        names = tuple(job.text_field if name == "text" else name for name in runner.input_fields)
-        found = read_lines(source, Fields(job.text_field, names, job.plain))
+        found = read_lines(source, Fields(job.text_field, runner.input_fields, job.plain))
         results = runner.pipe(
             islice(found, done, None),
             as_tuples=True,
@@ -97,11 +100,12 @@ def run_job(job: Job) -> int:
         first = list(islice(results, 1))  # before the output is made: it tells what cannot work
         target = stack.enter_context(open_output(job.target, append=job.resume, force=job.force))
         reported: list[tuple[Any, Any]] = []
-        for result, given in chain(first, results):
+        for found_here, given in chain(first, results):
+            result = _numbered(found_here, done)
             write_line(target, given, result)
             n_failed += isinstance(result, Failed)
             if job.html is not None and len(reported) < REPORTED:
-                reported.append((given, result))
+                reported.append((_named(given, job.text_field), result))
         if job.html is not None:
             from pipelines.html import write_report
 
@@ -127,6 +131,16 @@ def _check(job: Job) -> None:
         refuse_existing(job.target)
     if job.source != STANDARD and _same(job.source, job.target):
         raise OptionError(f"-o {job.target}: is the input.")
+
+
+def _numbered(result: Any, done: int) -> Any:
+    """A result, whose number counts what earlier runs have done, too."""
+    return replace(result, index=result.index + done) if isinstance(result, Failed) else result
+
+
+def _named(given: dict[str, Any], text_field: str) -> dict[str, Any]:
+    """An object with its text under the name that reports look for."""
+    return {**given, "text": given[text_field]} if text_field in given else given
 
 
 def _same(one: str, other: str) -> bool:

@@ -26,7 +26,7 @@ class Fields:
 
     Attributes:
         text: name of the text's key.
-        names: keys that make the input; none = the whole object.
+        names: keys that make the input, "text" for the text's; none = the whole object.
         plain: lines are texts, not JSON.
     """
 
@@ -158,12 +158,13 @@ def _pick(given: dict[str, Any], number: int, fields: Fields) -> Any:
     """The input in an object."""
     if not fields.names:
         return given
-    chosen = {name: given[name] for name in fields.names if name in given}
-    if chosen.keys() == {fields.text}:
-        return chosen[fields.text]
+    places = {name: fields.text if name == "text" else name for name in fields.names}
+    chosen = {name: given[place] for name, place in places.items() if place in given}
+    if chosen.keys() == {"text"}:
+        return chosen["text"]
     if not chosen:
         keys = ", ".join(map(str, list(given)[:8])) or "none"
-        wanted = ", ".join(fields.names)
+        wanted = ", ".join(places.values())
         return InputError(f"line {number}: found the keys {keys}, expected {wanted}.")
     return chosen
 

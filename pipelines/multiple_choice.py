@@ -93,7 +93,6 @@ class MultipleChoicePipeline(TaskPipeline[Any, ChoiceTexts, Choice]):
     head: ClassVar[str] = "ForMultipleChoice"
     options_class: ClassVar[type[Options]] = MultipleChoiceOptions
     input_fields: ClassVar[tuple[str, ...]] = ()
-    input_fields = ()
 
     def read_call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -210,7 +209,7 @@ class MultipleChoicePipeline(TaskPipeline[Any, ChoiceTexts, Choice]):
         choices = doc._.get(EXTENSION) if Doc.has_extension(EXTENSION) else ()
         return {"context": doc.text, "choices": list(choices or ())}
 
-    def annotate_doc(self, doc: Doc, record: Choice) -> None:
+    def annotate_doc(self, doc: Doc, record: Choice, options: Any) -> None:
         """Write `doc.cats`: the probability of each choice under its number."""
         doc.cats = {**doc.cats, **{str(n): score for n, score in enumerate(record.scores)}}
 

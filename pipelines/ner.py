@@ -233,14 +233,13 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
         is_nested = nesting == "list" or (nesting == "one" and options.pretokenized)
         return shaped if is_nested else shaped[0]
 
-    def annotate_doc(self, doc: Doc, record: Entities) -> None:
+    def annotate_doc(self, doc: Doc, record: Entities, options: NerOptions) -> None:
         """Write `doc.spans[spans_key]` with attrs["scores"], and `doc.ents` where they do not nest.
 
         Entities that the Doc has already stay.
         """
         from spacy.tokens import Span, SpanGroup
 
-        options: NerOptions = self.options
         found = [entity for entity in record if isinstance(entity, Entity)]
         if len(found) < len(record):
             raise OptionError("aggregation='none': pieces are no spans of a Doc; use 'first'.")
@@ -250,7 +249,8 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
         doc.spans[key] = SpanGroup(doc, name=key, attrs={"scores": scores}, spans=spans)
         taken = {token.i for entity in doc.ents for token in entity}
         fresh = []
-        for span in sorted(spans, key=lambda s: -scores[spans.index(s)]):
+        for number in np.argsort(-np.array(scores), kind="stable").tolist():
+            span = spans[number]
             if taken.isdisjoint(range(span.start, span.end)):
                 fresh.append(span)
                 taken.update(range(span.start, span.end))

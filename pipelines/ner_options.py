@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipelines.options import Options, check_choice, check_count, check_share
+from pipelines.options import Options, check_choice, check_count, check_share, check_texts
 from spacy_deberta.decoding import AGGREGATIONS, SCHEMES
-from spacy_deberta.errors import OptionError
 
 STRATEGIES = ("none", "simple", *AGGREGATIONS)
 SEGMENTERS = ("segment", "whitespace")
@@ -79,10 +78,7 @@ class NerOptions(Options):
             check_choice("scheme", self.scheme, SCHEMES)
         if not callable(self.words):
             check_choice("words", self.words, SEGMENTERS)
-        if isinstance(self.ignore_labels, str):
-            raise OptionError(
-                f"ignore_labels={self.ignore_labels!r}, expected a list: [{self.ignore_labels!r}]."
-            )
+        check_texts("ignore_labels", self.ignore_labels)
 
     def strategy(self, *, hf_compat: bool) -> str:
         """The aggregation that is meant."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
@@ -116,6 +116,29 @@ def check_share(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise OptionError(f"{name}={value!r}, expected a number from 0 to 1.")
+
+
+def check_texts(name: str, value: object) -> None:
+    """Refuse what is no collection of texts; a lone text is none.
+
+    Raises:
+        OptionError: naming the option.
+    """
+    given = value if isinstance(value, Collection) and not isinstance(value, str) else (None,)
+    if not all(isinstance(one, str) for one in given):
+        raise OptionError(f"{name}={value!r}, expected a list of texts.")
+
+
+def check_mapping(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Refuse what is no dict of known keys; None is none.
+
+    Raises:
+        OptionError: with those that are known.
+    """
+    if value is None:
+        return
+    if not isinstance(value, Mapping) or not set(value) <= set(known):
+        raise OptionError(f"{name}={value!r}, expected a dict of {', '.join(known)}.")
 
 
 def nearest(name: str, known: tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ from pipelines.base import AHEAD_OF_STREAMS, Nesting, TaskPipeline
 from pipelines.batching import Row, cut_rows
 from pipelines.compat_offsets import fast_offsets
 from pipelines.compat_question_answering import compat_answers
-from pipelines.inputs import read_text
+from pipelines.inputs import check_stream, read_text
 from pipelines.options import Options
 from pipelines.questions import (
     INPUTS,
@@ -151,7 +151,9 @@ class QuestionAnsweringPipeline(TaskPipeline[Any, QuestionItem, Answers]):
         ranked = rank_spans(scores, options.top_k, options.overlap, texts)
         found = [_answer(each, scores, item.contexts) for each in ranked]
         null = scores.null_probability
-        threshold = self.calibration.thresholds.get(NO_ANSWER, options.no_answer_threshold)
+        threshold = options.no_answer_threshold
+        if threshold is None:
+            threshold = self.calibration.thresholds.get(NO_ANSWER, 0.5)
         if not found:
             found = [Answer.none(null)]
         elif options.handle_impossible_answer:
@@ -185,6 +187,7 @@ class QuestionAnsweringPipeline(TaskPipeline[Any, QuestionItem, Answers]):
             on_error: instead of the pipeline's own.
             options: of the task.
         """
+        check_stream(docs, "several Docs")
         policy = on_error or self.on_error
         waiting: Waiting = deque()
         inputs = ask_docs(docs, waiting)
@@ -232,9 +235,10 @@ class QuestionAnsweringPipeline(TaskPipeline[Any, QuestionItem, Answers]):
         """
         self._judged: list[tuple[Any, int | None]] = []
         report = super().calibrate(examples, force=force, **options)
-        if not self._judged:
+        judged, self._judged = self._judged, []
+        if not judged:
             return report
-        scaled = [(each / report.calibration.temperature, right) for each, right in self._judged]
+        scaled = [(each / report.calibration.temperature, right) for each, right in judged]
         nulls = [float(np.exp(-np.logaddexp.reduce(each))) for each, _ in scaled]
         gains = [float(np.argmax(each[:-1]) == right) for each, right in scaled]
         threshold, _ = best_threshold(nulls, gains, [right is not None for _, right in scaled])

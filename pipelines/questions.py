@@ -35,7 +35,8 @@ class QuestionAnsweringOptions(Options):
         question_keep: its "head" or its "tail".
         max_answer_len: of an answer.
         handle_impossible_answer: no answer competes.
-        no_answer_threshold: there is none from this P(no answer) up.
+        no_answer_threshold: there is none from this P(no answer) up; None = the calibrated one,
+            else 0.5.
         null: "relative" = a span's score is its log odds against no answer in its window; "off" =
             its logits as they are; "auto" = "relative" with handle_impossible_answer.
         align_to_words: answers are whole words.
@@ -53,7 +54,7 @@ class QuestionAnsweringOptions(Options):
     question_keep: str = "head"
     max_answer_len: int = 15
     handle_impossible_answer: bool = False
-    no_answer_threshold: float = 0.5
+    no_answer_threshold: float | None = None
     null: str = "auto"
     align_to_words: bool = True
     overlap: float = 0.0
@@ -70,7 +71,8 @@ class QuestionAnsweringOptions(Options):
             check_count("max_seq_len", self.max_seq_len, N_SPECIAL + 2)
         check_choice("question_keep", self.question_keep, ("head", "tail"))
         check_choice("null", self.null, ("auto", "relative", "off"))
-        check_share("no_answer_threshold", self.no_answer_threshold)
+        if self.no_answer_threshold is not None:
+            check_share("no_answer_threshold", self.no_answer_threshold)
         check_share("overlap", self.overlap)
 
     @property

@@ -104,8 +104,13 @@ class TaskSteps(Generic[In, Item, Rec]):
         """The input that a Doc stands for."""
         return doc.text
 
-    def annotate_doc(self, doc: Doc, record: Rec) -> None:
+    def annotate_doc(self, doc: Doc, record: Rec, options: Any) -> None:
         """Write a record into its Doc.
+
+        Args:
+            doc: that it was found in.
+            record: what was found.
+            options: of the task.
 
         Raises:
             OptionError: this task has nothing to write.

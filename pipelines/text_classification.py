@@ -218,7 +218,7 @@ class TextClassificationPipeline(TaskPipeline[Any, Texts, Classification | Regre
         """The Doc, which may have a `doc._.pair`."""
         return doc
 
-    def annotate_doc(self, doc: Doc, record: Classification | Regression) -> None:
+    def annotate_doc(self, doc: Doc, record: Classification | Regression, options: Any) -> None:
         """Write the scores into `doc.cats`."""
         values = record.values if isinstance(record, Regression) else record.scores
         doc.cats.update({one.label: one.score for one in values})

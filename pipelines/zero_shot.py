@@ -14,7 +14,7 @@ from pipelines.base import TaskPipeline
 from pipelines.batching import Row
 from pipelines.compat_zero_shot import hf_nli_labels, hf_order, hf_row
 from pipelines.inputs import read_text
-from pipelines.options import Options, check_share
+from pipelines.options import Options, check_share, check_texts
 from pipelines.records import LabelScore, ZeroShot
 from pipelines.registry import tasks
 from pipelines.text_classification import label_names, read_gold
@@ -73,6 +73,14 @@ class ZeroShotOptions(Options):
         """Refuse what cannot be."""
         check_share("threshold", self.threshold)
         check_share("overlap", self.overlap)
+        for name in ("entailment_label", "contradiction_label"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise OptionError(f"{name}={value!r}, expected the name of a label of the model.")
+        given = self.hypothesis_template
+        if not isinstance(given, str):
+            check_texts(
+                "hypothesis_template", [*given.values()] if isinstance(given, Mapping) else given
+            )
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ class ZeroShotClassificationPipeline(TaskPipeline[Any, Candidates, ZeroShot]):
             scores=tuple(named),
         )
 
-    def annotate_doc(self, doc: Doc, record: ZeroShot) -> None:
+    def annotate_doc(self, doc: Doc, record: ZeroShot, options: Any) -> None:
         """Write the scores into `doc.cats`."""
         doc.cats.update({one.label: one.score for one in record.scores})
 

@@ -12,6 +12,7 @@ textcat.py       `deberta_textcat`: labels and values of texts and pairs (pairs.
 qa.py            `deberta_qa`: answers to questions about a Doc (qa_scoring.py)
 choice.py        `deberta_choice`: which of several answers fits a text
 fill_mask.py     `deberta_fill_mask`: masked-LM training on a user's text (masked_text.py)
+task_pipe.py     what these share: bad Docs, settings changed at loading
 
 importing.py     a fine-tuned checkpoint as a pipeline; exporting.py: the way back
 """

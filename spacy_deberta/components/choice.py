@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from spacy import util
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -21,8 +20,9 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d, Floats2d
 
+from spacy_deberta.components.task_pipe import TaskPipe
 from spacy_deberta.decoding.choices import LONG, PairFrame, choice_probabilities, lay_pair
-from spacy_deberta.errors import ConfigError, PipelineError
+from spacy_deberta.errors import ConfigError, DataError, PipelineError
 
 if TYPE_CHECKING:
     from spacy_deberta.thinc_layers.sequences import PieceSequence
@@ -78,7 +78,7 @@ def make_choice(
     )
 
 
-class DebertaChoice(TrainablePipe):  # type: ignore[misc]  # Cython: no types
+class DebertaChoice(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no types
     """Chooses among `doc._.choices`.
 
     Args:
@@ -105,6 +105,7 @@ class DebertaChoice(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         self.model = model
         self.name = name
         self.cfg: dict[str, Any] = dict(cfg)
+        self.remember_settings(cfg)
         self.scorer = scorer
         parts = [part for part in LONG if part != "window"]
         if self.cfg["long"] not in parts:
@@ -126,21 +127,6 @@ class DebertaChoice(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         for doc, probabilities in zip(docs, scores, strict=True):
             own = {str(number): float(value) for number, value in enumerate(probabilities)}
             doc.cats = {**doc.cats, **own}
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Apply the component to a stream of Docs, in order.
-
-        If a batch fails, its Docs are tried one by one, and the error handler gets only those that
-        fail alone.
-        """
-        batches: Iterator[list[Doc]] = util.minibatch(stream, size=batch_size)  # type: ignore[no-untyped-call]
-        for docs in batches:
-            try:
-                self.set_annotations(docs, self.predict(docs))
-                done = docs
-            except Exception:
-                done = [doc for doc in docs if self(doc) is not None]
-            yield from done
 
     # Training
 
@@ -276,8 +262,15 @@ class DebertaChoice(TrainablePipe):  # type: ignore[misc]  # Cython: no types
 
 
 def choices_of(doc: Doc) -> tuple[str, ...]:
-    """The choices of a Doc; none if there are none."""
-    return tuple(doc._.get(EXTENSION) or ())
+    """The choices of a Doc; none if there are none.
+
+    Raises:
+        DataError: `doc._.choices` is something else than a list of texts.
+    """
+    given = doc._.get(EXTENSION) or ()
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise DataError(f"doc._.choices: found {given!r}, expected a list of texts.")
+    return tuple(given)
 
 
 def gold_choice(doc: Doc) -> int | None:

@@ -21,6 +21,7 @@ from spacy.vocab import Vocab
 from thinc.api import Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from spacy_deberta.components.task_pipe import TaskPipe
 from spacy_deberta.decoding.mask_windows import MASK
 from spacy_deberta.decoding.masks import Floats, best_pieces, log_probabilities
 from spacy_deberta.errors import CheckpointError, ConfigError, PipelineError
@@ -89,7 +90,7 @@ def make_fill_mask(  # noqa: PLR0913, PLR0917 - the settings of the component
     return DebertaFillMask(nlp.vocab, model, name, cfg=cfg)
 
 
-class DebertaFillMask(TrainablePipe):  # type: ignore[misc]  # Cython: no types
+class DebertaFillMask(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no types
     """Fills masks, and learns to.
 
     Args:
@@ -107,6 +108,7 @@ class DebertaFillMask(TrainablePipe):  # type: ignore[misc]  # Cython: no types
     ) -> None:
         self.vocab, self.model, self.name = vocab, model, name
         self.cfg: dict[str, Any] = {"step": 0, **cfg}
+        self.remember_settings(cfg)
         self.scorer = None
         self._reader: MaskReader | None = None
         for setting, least in (("window", 3), ("top_k", 1)):

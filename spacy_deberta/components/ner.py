@@ -1,12 +1,10 @@
 """The component `deberta_ner`: a tag per token, the best legal sequence, spans with posteriors."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from spacy import util
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
@@ -16,6 +14,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from spacy_deberta.components.span_scores import add_entities, register_extension, store_spans
+from spacy_deberta.components.task_pipe import TaskPipe
 from spacy_deberta.decoding import (
     TagScheme,
     TagSpan,
@@ -82,7 +81,7 @@ def make_deberta_ner(  # noqa: PLR0913, PLR0917 - spaCy gives settings one by on
     return DebertaNer(nlp.vocab, model, name, settings=settings, scorer=scorer)
 
 
-class DebertaNer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
+class DebertaNer(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no types
     """Finds spans that do not overlap, each with its posterior probability.
 
     The score of a span is the probability, under the model, that exactly this span with this
@@ -119,8 +118,8 @@ class DebertaNer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {**settings, "tags": [], "configured": dict(settings)}
-        self._configured = dict(settings)
+        self.cfg: dict[str, Any] = {**settings, "tags": []}
+        self.remember_settings(settings)
 
     # Labels
 
@@ -195,21 +194,6 @@ class DebertaNer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
             store_spans(doc, self.cfg["spans_key"], spans, [s.score for s in found])
             if self.cfg["set_ents"]:
                 add_entities(doc, spans)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Apply the component to a stream of Docs, in order.
-
-        If a batch fails, its Docs are tried one by one, and the error handler gets only those that
-        fail alone.
-        """
-        batches: Iterator[list[Doc]] = util.minibatch(stream, size=batch_size)  # type: ignore[no-untyped-call]
-        for docs in batches:
-            try:
-                self.set_annotations(docs, self.predict(docs))
-                done = docs
-            except Exception:
-                done = [doc for doc in docs if self(doc) is not None]
-            yield from done
 
     # Training
 
@@ -307,26 +291,6 @@ class DebertaNer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         tags[seen] = scheme.encode([span for span in placed if span[0] < span[1]], len(seen))
         tags[~known] = -1
         return tags
-
-    # Saving and loading
-
-    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "DebertaNer":
-        """Read what `to_bytes` wrote."""
-        super().from_bytes(bytes_data, exclude=exclude)
-        self._keep_overrides()
-        return self
-
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "DebertaNer":
-        """Read what `to_disk` wrote; settings given to `spacy.load` win."""
-        super().from_disk(path, exclude=exclude)
-        self._keep_overrides()
-        return self
-
-    def _keep_overrides(self) -> None:
-        """Settings of the config win over saved ones where they differ from the saved config."""
-        saved = self.cfg["configured"]
-        self.cfg.update({k: v for k, v in self._configured.items() if saved.get(k) != v})
-        self.cfg["configured"] = dict(self._configured)
 
 
 def _visible(doc: Doc) -> Any:

@@ -17,6 +17,7 @@ from thinc.api import Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from spacy_deberta.components.qa_scoring import carry_questions, score_answers, training_answer
+from spacy_deberta.components.task_pipe import TaskPipe
 from spacy_deberta.corpora.question_docs import (
     SPANS_KEY,
     DocAnswer,
@@ -31,7 +32,7 @@ from spacy_deberta.decoding.answer_windows import (
     cut_question,
     lay_question,
 )
-from spacy_deberta.decoding.answers import SpanOptions, SpanScores, rank_spans, score_spans
+from spacy_deberta.decoding.answers import SpanOptions, SpanScores, best_spans, rank_spans
 from spacy_deberta.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Asked:
     pieces: Pieces
 
 
-class DebertaAnswers(TrainablePipe):  # type: ignore[misc]  # Cython: no types
+class DebertaAnswers(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no types
     """Finds the answers to `doc._.qa` and puts them into `doc.spans`; see `corpora.question_docs`.
 
     Args:
@@ -149,7 +150,8 @@ class DebertaAnswers(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         scorer: Callable[..., dict[str, Any]] | None = None,
     ) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
-        self.cfg = cfg
+        self.cfg = dict(cfg)
+        self.remember_settings(cfg)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -157,7 +159,7 @@ class DebertaAnswers(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         return ()
 
     def predict(self, docs: Iterable[Doc]) -> list[list[tuple[str, SpanScores]]]:
-        """The distribution over answers of every question of each Doc."""
+        """The spans that may be answers to every question of each Doc."""
         docs = list(docs)
         asked = self._lay(docs)
         logits = self._logits([window for each in asked for window in each.windows])
@@ -165,8 +167,8 @@ class DebertaAnswers(TrainablePipe):  # type: ignore[misc]  # Cython: no types
         options = SpanOptions(self.cfg["max_answer_len"])
         for each in asked:
             starts, ends = each.pieces.starts, each.pieces.ends
-            read = [window.read(next(logits), starts, ends) for window in each.windows]
-            scores = score_spans(read, [docs[each.doc].text], options)
+            read = (window.read(next(logits), starts, ends) for window in each.windows)
+            scores = best_spans(read, docs[each.doc].text, options, self.cfg["top_k"])
             found[each.doc].append((each.question, scores))
         return found
 

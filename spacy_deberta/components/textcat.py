@@ -1,6 +1,6 @@
 """The component `deberta_textcat`: labels and values of texts and pairs of texts, in `doc.cats`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -15,12 +15,13 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from spacy_deberta.components.class_scores import score_classes
+from spacy_deberta.components.class_truths import MODES, labels_of, truths_of
 from spacy_deberta.components.pairs import has_pair, register_pair, take_pairs
+from spacy_deberta.components.task_pipe import TaskPipe
 from spacy_deberta.decoding.classes import (
     MULTI_LABEL,
     REGRESSION,
     SINGLE_LABEL,
-    Floats,
     activate,
     class_losses,
     find_activation,
@@ -28,7 +29,6 @@ from spacy_deberta.decoding.classes import (
 from spacy_deberta.errors import ConfigError, DataError
 
 TEXTS = ("all", "single", "pairs")
-MODES = {"exclusive": SINGLE_LABEL, "multilabel": MULTI_LABEL, "regression": REGRESSION}
 
 DEFAULT_MODEL = {
     "@architectures": "spacy-deberta.TextClassifier.v1",
@@ -53,8 +53,6 @@ SCORE_WEIGHTS = {
     "cats_macro_auc": None,
     "cats_f_per_type": None,
 }
-
-ROUNDING = 0.01  # soft labels may add up to so much more or less than 1
 
 register_pair()
 
@@ -92,14 +90,16 @@ def make_deberta_textcat(  # noqa: PLR0913, PLR0917  one argument for each setti
             labels the best one counts, whatever its score.
         texts: which Docs to judge: "all", "single" (those without `doc._.pair`) or "pairs"; for
             pipelines with a component for each.
-        scorer: of `nlp.evaluate`.
+        scorer: of `nlp.evaluate`. With two components, name each in [training.score_weights], such
+            as places_cats_score = 0.5 and nli_cats_score = 0.5: `cats_score` is the last one's.
     """
     component = DebertaTextCategorizer(nlp.vocab, model, name, mode, threshold, scorer)
     component.read(texts)
+    component.remember_settings({"mode": mode, "threshold": threshold, "texts": texts})
     return component
 
 
-class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no types
+class DebertaTextCategorizer(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no types
     """Judges a text, or a pair of texts (the Doc's and `doc._.pair`), as a whole.
 
     `doc.cats` gets the probability of each label, or in regressions its value.
@@ -138,7 +138,7 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
             "positive_label": None,
             "texts": "all",
         }
-        self.model.attrs["merge"] = "max" if self.problem == MULTI_LABEL else "mean"
+        self._set_merge()
 
     def read(self, texts: str) -> None:
         """Judge these Docs from now on, one of TEXTS, and leave the others alone.
@@ -181,17 +181,6 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
         for doc, row in zip(docs, self.model.ops.to_numpy(scores).tolist(), strict=True):
             if self._reads(doc):
                 doc.cats.update(zip(self.labels, row, strict=True))
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Apply the component to a stream of Docs, in order; only Docs that fail alone are lost."""
-        batches: Iterator[list[Doc]] = util.minibatch(stream, size=batch_size)  # type: ignore[no-untyped-call]
-        for docs in batches:
-            try:
-                self.set_annotations(docs, self.predict(docs))
-                done = docs
-            except Exception:
-                done = [doc for doc in docs if self(doc) is not None]
-            yield from done
 
     # Training
 
@@ -236,7 +225,7 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
             The loss, and (B, n_labels).
         """
         logits = np.asarray(self.model.ops.to_numpy(scores), dtype=np.float64)
-        truths, known = self._truths(list(examples))
+        truths, known = truths_of(list(examples), self.labels, self.cfg["mode"])
         counted = known.max(axis=1) if self.problem == SINGLE_LABEL else known
         shares = known / max(1.0, float(counted.sum()))
         factor = 2.0 if self.problem == REGRESSION else 1.0
@@ -279,7 +268,7 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
         """
         validate_get_examples(get_examples, "DebertaTextCategorizer.initialize")
         pretrained = None if head is None else self._load_head(head)
-        found = list(labels or pretrained or _labels_of(self._mine(get_examples())))
+        found = list(labels or pretrained or labels_of(self._mine(get_examples())))
         if pretrained is not None and len(found) != len(pretrained):
             raise ConfigError(
                 f"labels={found}: the head in {head} has {len(pretrained)}: {pretrained}."
@@ -296,6 +285,10 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
         """Score predictions; pairs that only the references have are predicted first.
 
         spaCy's readers give the predicted Docs nothing but their text.
+
+        Returns:
+            What the scorer gives, and the scores that select models once more as `NAME_cats_score`
+            with the component's name: of two components that write `cats_score` the last one wins.
         """
         examples = list(examples)
         taken = {id(example.predicted) for example in take_pairs(examples)}
@@ -305,7 +298,9 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
             self.set_annotations(docs, self.predict(docs))
         mine = [example for example in examples if self._learns_from(example)]
         scores: dict[str, Any] = super().score(mine, **kwargs)
-        return scores
+        selecting = [key for key, weight in SCORE_WEIGHTS.items() if weight is not None]
+        own = {f"{self.name}_{key}": scores[key] for key in selecting if key in scores}
+        return {**scores, **own}
 
     def as_model(self, nlp: Language) -> tuple[Any, Any]:
         """Encoder and head, copied, as a model of a checkpoint; and their tokenizer."""
@@ -343,6 +338,13 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
             )
         return [config.id2label.get(n, f"LABEL_{n}") for n in range(config.num_labels)]
 
+    def _keep_overrides(self) -> None:
+        super()._keep_overrides()
+        self._set_merge()
+
+    def _set_merge(self) -> None:
+        self.model.attrs["merge"] = "max" if self.problem == MULTI_LABEL else "mean"
+
     def _reads(self, doc: Doc) -> bool:
         texts = self.cfg["texts"]
         return texts == "all" or has_pair(doc) == (texts == "pairs")
@@ -360,7 +362,7 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
 
     def _check_labels(self, examples: Iterable[Example], positive_label: str | None) -> None:
         known = list(self.labels)
-        unknown = sorted(set(_labels_of(examples)) - set(known))
+        unknown = sorted(set(labels_of(examples)) - set(known))
         if unknown:
             raise ConfigError(f"'{self.name}': the data has labels {unknown}, expected {known}.")
         least = 2 if self.problem == SINGLE_LABEL else 1
@@ -374,38 +376,6 @@ class DebertaTextCategorizer(TrainablePipe):  # type: ignore[misc]  # Cython: no
                 f"positive_label={positive_label!r}: expected one of two labels, found {known}."
             )
 
-    def _truths(self, examples: Sequence[Example]) -> tuple[Floats, Floats]:
-        """Annotated values (B, n_labels), and 1 where there is one that counts."""
-        truths = np.zeros((len(examples), len(self.labels)))
-        known = np.zeros_like(truths)
-        for number, example in enumerate(examples):
-            cats = example.reference.cats
-            truths[number] = [cats.get(label, 0.0) for label in self.labels]
-            known[number] = [label in cats for label in self.labels]
-        if self.problem == SINGLE_LABEL:
-            known[:] = truths.any(axis=1, keepdims=True)
-        if self.problem != REGRESSION:
-            self._check_truths(examples, truths)
-        return truths, known
-
-    def _check_truths(self, examples: Sequence[Example], truths: Floats) -> None:
-        bad = ((truths < 0) | (truths > 1)).any(axis=1)
-        expected = "values from 0 to 1"
-        if self.problem == SINGLE_LABEL:
-            bad |= truths.any(axis=1) & ~np.isclose(truths.sum(axis=1), 1, atol=ROUNDING)
-            expected += " that add up to 1"
-        for number in np.flatnonzero(bad).tolist():
-            reference = examples[number].reference
-            raise DataError(
-                f"doc.cats={dict(reference.cats)} of {reference.text[:40]!r}: expected {expected}, "
-                f"with mode='{self.cfg['mode']}'."
-            )
-
     def _activate(self, logits: Any) -> Any:
         found = activate(self.model.ops.to_numpy(logits), find_activation(self.problem))
         return self.model.ops.asarray(found)  # type: ignore[arg-type]  # numpy's
-
-
-def _labels_of(examples: Iterable[Example]) -> list[str]:
-    """All labels of the references, in order of appearance."""
-    return list(dict.fromkeys(label for example in examples for label in example.reference.cats))

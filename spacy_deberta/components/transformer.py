@@ -336,6 +336,11 @@ class DebertaTransformer(ListenedTo, TrainablePipe):  # type: ignore[misc]  # Cy
         data: bytes = super().to_bytes(exclude=exclude)
         return data
 
+    def __reduce__(self) -> Any:
+        """For pickle and deepcopy: as in saving, no optimizer is left waiting."""
+        self._backward.settle_waiting()
+        return super().__reduce__()
+
     def __setstate__(self, state: Any) -> None:
         """After pickle and deepcopy: the copies of the listeners listen to this copy."""
         super().__setstate__(state)

@@ -11,12 +11,13 @@ start + end - (start + end of [CLS]), so that windows compare although nothing n
 together. With "off" it is start + end, and a span is all there is to choose. A span that several
 windows see counts once; adding their scores would make the answer depend on the windows.
 
-Cost: time and memory O(n_pieces * max_answer_len).
+Cost: time O(n_pieces * max_answer_len); memory the same in `score_spans`, that of a few windows in
+`best_spans`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,22 +152,48 @@ def score_spans(
         _score_window(number, window, None if bounds is None else bounds[window.context], options)
         for number, window in enumerate(windows)
     ]
-    keys, window, score, room = _join(parts)
-    context = np.array([each.context for each in windows], dtype=np.int64)[window]
-    # most context first among equals, then the earlier window
-    order = np.lexsort((window, -room, keys, context))
-    keys, context = keys[order], context[order]
-    is_new = np.ones(len(keys), dtype=bool)
-    is_new[1:] = (keys[1:] != keys[:-1]) | (context[1:] != context[:-1])
-    kept = order[is_new]
-    merged = score[kept]
-    scaled = merged / options.temperature
-    log_z = float(np.logaddexp.reduce(scaled)) if len(scaled) else -np.inf
-    if options.null == "relative":
-        log_z = float(np.logaddexp(log_z, 0.0))
-    keys = keys[is_new]
-    end = keys & ((1 << _END_BITS) - 1)
-    return SpanScores(context[is_new], keys >> _END_BITS, end, window[kept], merged, log_z, options)
+    found = _join(parts)
+    context = np.array([each.context for each in windows], dtype=np.int64)[found[1]]
+    kept = _once(found, context)
+    keys, window, score, _ = _take(found, kept)
+    log_z = float(np.logaddexp(_log_sum(score, options), _null_weight(options)))
+    return SpanScores(context[kept], *_characters(keys), window, score, log_z, options)
+
+
+def best_spans(
+    windows: Iterable[WindowLogits], context: str, options: SpanOptions, top_k: int
+) -> SpanScores:
+    """Score every span of one context, but keep only those that may be among the top_k disjoint.
+
+    `rank_spans` finds in them what it finds in the result of `score_spans`, `mass` aside, which
+    misses the spans that are gone; probabilities are those among all spans.
+
+    Args:
+        windows: in the order of the text; each is let go before the next is read.
+        context: the text.
+        options: see there.
+        top_k: how many spans are wanted at most.
+
+    Raises:
+        DataError: logits that are not numbers.
+    """
+    bounds = word_bounds(context) if options.align_to_words else None
+    n_kept = 1 + max(0, top_k - 1) * 2 * (options.max_answer_len + 1) ** 2
+    best, pending, log_z = _join([]), _join([]), _null_weight(options)
+    for number, window in enumerate(windows):
+        part = _score_window(number, window, bounds, options)
+        if not len(part[0]):
+            continue
+        # no later window begins before this one: spans that do are complete
+        complete = pending[0] >> _END_BITS < part[0][0] >> _END_BITS
+        ready = _take(pending, complete)
+        log_z = float(np.logaddexp(log_z, _log_sum(ready[2], options)))
+        best = _settle(best, ready, n_kept)
+        pending = _join([_take(pending, ~complete), part])
+        pending = _take(pending, _once(pending, np.zeros_like(pending[0])))
+    log_z = float(np.logaddexp(log_z, _log_sum(pending[2], options)))
+    keys, number_of, score, _ = _settle(best, pending, n_kept)
+    return SpanScores(np.zeros_like(keys), *_characters(keys), number_of, score, log_z, options)
 
 
 def rank_spans(
@@ -244,6 +271,45 @@ def _band(n: int, width: int) -> tuple[Ints, Ints]:
     first = np.repeat(np.arange(n, dtype=np.int64), counts)
     begins = np.cumsum(counts) - counts
     return first, np.arange(len(first), dtype=np.int64) - np.repeat(begins, counts) + first
+
+
+def _once(found: _Part, context: Ints) -> Ints:
+    """Rows of each span once, by context and text: of equals that with most room around it."""
+    keys, window, _, room = found
+    order = np.lexsort((window, -room, keys, context))  # then that of the earlier window
+    keys, context = keys[order], context[order]
+    is_new = np.ones(len(keys), dtype=bool)
+    is_new[1:] = (keys[1:] != keys[:-1]) | (context[1:] != context[:-1])
+    return order[is_new]
+
+
+def _settle(best: _Part, found: _Part, n_kept: int) -> _Part:
+    """The best of both, in the order of the text; `found` is behind `best` there.
+
+    A span of at most L pieces overlaps fewer than 2 (L + 1)^2 others: with so many for each one
+    that is chosen before, the next one is among them.
+    """
+    both = _join([best, found])
+    return _take(both, np.sort(np.argsort(-both[2], kind="stable")[:n_kept]))
+
+
+def _take(part: _Part, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> _Part:
+    keys, window, score, room = part
+    return keys[rows], window[rows], score[rows], room[rows]
+
+
+def _characters(keys: Ints) -> tuple[Ints, Ints]:
+    """First character of each span, and one behind its last."""
+    return keys >> _END_BITS, keys & ((1 << _END_BITS) - 1)
+
+
+def _log_sum(score: Floats, options: SpanOptions) -> float:
+    return float(np.logaddexp.reduce(score / options.temperature)) if len(score) else -np.inf
+
+
+def _null_weight(options: SpanOptions) -> float:
+    """Log weight of "no answer" beside that of the spans."""
+    return 0.0 if options.null == "relative" else -np.inf
 
 
 def _join(parts: Sequence[_Part]) -> _Part:

@@ -5,7 +5,8 @@
 DIR holds NAME.spacy files of `convert-data` and `spacy convert`, named as in MIX; FILE is running
 text, plain or .xz. `configs/embedded_v2.cfg` has the components and the optimizer. `spacy train`
 would do, but reads every Doc for every task; here a step has some Docs of each task, and only the
-components of that task see them. The rate falls to zero when the minutes are over.
+components of that task see them. The rate falls to zero when the minutes are over. Docs that stand
+in a NAME_dev.spacy or NAME_test.spacy, or in a file of --held-out, are left out wherever they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import lzma
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,21 @@ REPORT = 25  # steps
 WARM_UP = 50  # steps
 
 
-def read_docs(file: Path, nlp: Language) -> list[Example]:
-    """The Docs of a file with what they are to be predicted from."""
+def read_docs(file: Path, nlp: Language, held_out: set[str]) -> list[Example]:
+    """The Docs of a file with what they are to be predicted from, none of those held out."""
     docs = DocBin().from_disk(file).get_docs(nlp.vocab)
-    return [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    return [Example(nlp.make_doc(doc.text), doc) for doc in docs if not texts_of(doc) & held_out]
+
+
+def texts_of(doc: Doc) -> set[str]:
+    """What must not be in training if it is tested on: words and spaces, and the second text."""
+    return {" ".join(token.text for token in doc), doc._.get("pair")} - {None}
+
+
+def read_held_out(files: Iterable[Path], nlp: Language) -> set[str]:
+    """The texts of dev and test parts; data sets overlap more than their names tell."""
+    docs = (doc for file in files for doc in DocBin().from_disk(file).get_docs(nlp.vocab))
+    return {text for doc in docs for text in texts_of(doc)}
 
 
 def read_lines(file: Path, nlp: Language, n_lines: int) -> list[Example]:
@@ -94,7 +106,8 @@ def train(nlp: Language, data: dict[str, list[Example]], optimizer: Any, minutes
         for name, examples in batches.items():
             pipes[name].update(examples, drop=DROPOUT, losses=losses)
         for pipe in pipes.values():
-            pipe.finish_update(optimizer)
+            if pipe.is_trainable:
+                pipe.finish_update(optimizer)
         step += 1
         if step % REPORT == 0:
             shown = ", ".join(f"{k} {v / REPORT:.3f}" for k, v in losses.items())
@@ -109,6 +122,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--source", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="more .spacy files")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -121,8 +135,10 @@ def main() -> None:
     random.seed(arguments.seed)
     config = load_config(CONFIG, {"paths.source": arguments.source})
     nlp = load_model_from_config(config, auto_fill=True)
+    parts = [*arguments.data.glob("*_dev.spacy"), *arguments.data.glob("*_test.spacy")]
+    held_out = read_held_out([*parts, *arguments.held_out], nlp)
     data = {
-        name: read_docs(arguments.data / f"{name}_train.spacy", nlp)
+        name: read_docs(arguments.data / f"{name}_train.spacy", nlp, held_out)
         for name in MIX
         if name != "text"
     }

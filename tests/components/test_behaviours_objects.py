@@ -1,5 +1,6 @@
 """Behaviours 32 to 53 of a spaCy encoder: saving, copying, Docs, memory, threads."""
 
+import copy
 import gc
 import logging
 import os
@@ -137,6 +138,35 @@ def test_every_argument_can_be_changed_when_loading(
     nlp(TEXTS[0])
 
 
+@pytest.mark.parametrize(
+    ("factory", "settings"),
+    [
+        ("deberta_ner", {"threshold": 0.25, "spans_key": "found"}),
+        ("deberta_textcat", {"threshold": 0.25, "texts": "pairs", "mode": "multilabel"}),
+        ("deberta_qa", {"threshold": 0.25, "top_k": 3, "max_answer_len": 5, "spans_key": "found"}),
+        ("deberta_choice", {"max_length": 33, "long": "tail"}),
+        ("deberta_fill_mask", {"top_k": 2, "window": 32, "seed": 7}),
+    ],
+)
+def test_settings_of_task_components_can_be_changed_when_loading(
+    tiny_source: Path, tmp_path: Path, factory: str, settings: dict[str, Any]
+) -> None:
+    """Row 35, and what is not changed is as it was saved."""
+    nlp = encoder_nlp(tiny_source)
+    nlp.add_pipe(factory, name="task", config={"model": {}})
+    nlp.to_disk(tmp_path / "first")
+    before = dict(nlp.get_pipe("task").cfg)
+
+    changes = {f"components.task.{key}": value for key, value in settings.items()}
+    changed = spacy.load(tmp_path / "first", config=changes)
+    changed.to_disk(tmp_path / "second")
+
+    assert spacy.load(tmp_path / "first").get_pipe("task").cfg == before
+    for found in (changed, spacy.load(tmp_path / "second")):
+        own = {k: v for k, v in found.get_pipe("task").cfg.items() if k != "configured"}
+        assert own == {**{k: v for k, v in before.items() if k != "configured"}, **settings}
+
+
 @pytest.mark.parametrize("way", ["exclude", "disable", "enable"])
 def test_loading_a_part_of_a_pipeline(tiny_source: Path, tmp_path: Path, way: str) -> None:
     """Row 35."""
@@ -222,6 +252,19 @@ def test_a_pipeline_can_be_pickled_right_after_initialize(tiny_source: Path) -> 
     assert_same(rows(copied), rows(nlp))
     (listener,) = copied.get_pipe("deberta").listeners
     assert any(node is listener for node in copied.get_pipe("ner").model.walk())
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_has_the_last_step_of_an_encoder_with_a_disabled_head(
+    tiny_source: Path, copy_of: Callable[[Language], Language]
+) -> None:
+    """The encoder waits for that head's gradient, and its step was lost in the copy."""
+    nlp = task_nlp(tiny_source)
+    nlp.add_pipe("tagger", config={"model": TAGGER_MODEL})
+    nlp.initialize(lambda: ner_examples(nlp))
+    with nlp.select_pipes(disable=["tagger"]):
+        nlp.update(ner_examples(nlp), sgd=build_adamw(0.02))
+    assert_same(rows(copy_of(nlp)), rows(nlp))
 
 
 def test_replacing_one_listener_leaves_the_other_listening(

@@ -15,7 +15,7 @@ from spacy.training import Corpus, Example
 from spacy.util import load_config
 
 from spacy_deberta.components.choice import DebertaChoice, score_choices
-from spacy_deberta.errors import CheckpointError, ConfigError, InputError, PipelineError
+from spacy_deberta.errors import CheckpointError, ConfigError, DataError, InputError, PipelineError
 from spacy_deberta.thinc_layers.optimizer import build_adamw
 from tests.pipelines.models import write_model
 from tests.tiny import add_encoder, ner_examples, tiny_nlp
@@ -200,6 +200,14 @@ def test_a_bad_doc_goes_to_the_error_handler_alone(trained: Language) -> None:
     assert [len(doc._.choices[1]) for doc in seen] == [600]
     with pytest.raises(InputError, match=r"a choice of .* leaves no room"):
         trained(docs[1])
+
+
+@pytest.mark.parametrize("given", ["xyz", 5, [1, 2], {"a": "b"}])
+def test_choices_of_another_form_are_refused(trained: Language, given: Any) -> None:
+    doc = trained.make_doc("a")
+    doc._.choices = given
+    with pytest.raises(DataError, match=r"doc\._\.choices: found .*, expected a list of texts"):
+        trained(doc)
 
 
 def _raise(error: Exception) -> None:

@@ -206,6 +206,23 @@ def test_candidates_survive_docbin(source: Path) -> None:
 # --- heads, saving -------------------------------------------------------------------------------
 
 
+def test_only_the_bad_doc_of_a_batch_is_lost(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nlp = build(source)
+    component = nlp.get_pipe(NAME)
+    predict = component.predict
+
+    def refuse(docs: Sequence[Any]) -> Any:
+        if any(doc.text == "bad" for doc in docs):
+            raise ValueError("bad")
+        return predict(docs)
+
+    monkeypatch.setattr(component, "predict", refuse)
+    seen: list[str] = []
+    nlp.set_error_handler(lambda name, pipe, bad, error: seen.extend(doc.text for doc in bad))
+    assert [doc.text for doc in nlp.pipe(["one", "bad", "two"])] == ["one", "two"]
+    assert seen == ["bad"]
+
+
 def test_a_new_head_is_drawn_if_asked_for(source: Path) -> None:
     own, new = build(source), build(source, head=None)
     assert candidates(own) != candidates(new)

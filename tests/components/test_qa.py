@@ -215,6 +215,31 @@ def test_batches_change_nothing(trained: Language) -> None:
         assert ask(trained, text).spans["qa"].attrs["null_scores"] == pytest.approx(nulls, abs=1e-5)
 
 
+def test_only_the_bad_doc_of_a_batch_is_lost(trained: Language) -> None:
+    docs = [trained.make_doc(text) for text in (TEXT, "bad", "another")]
+    docs[0]._.qa, docs[1]._.qa = QUESTIONS, "no list"
+    seen: list[tuple[str, list[str]]] = []
+    qa = trained.get_pipe("qa")
+    before = qa.get_error_handler()
+    qa.set_error_handler(lambda name, pipe, bad, error: seen.append((name, [d.text for d in bad])))
+    try:
+        assert [doc.text for doc in trained.pipe(docs)] == [TEXT, "another"]
+    finally:
+        qa.set_error_handler(before)
+    assert seen == [("qa", ["bad"])]
+
+
+def test_a_prediction_holds_no_more_for_a_longer_text(trained: Language) -> None:
+    """It had all spans of the text: hundreds of MB for a million characters."""
+    sizes = []
+    for text in (TEXT, " ".join([TEXT] * 40)):
+        doc = trained.make_doc(text)
+        doc._.qa = QUESTIONS
+        (questions,) = trained.get_pipe("qa").predict([doc])
+        sizes.append([len(spans) for _, spans in questions])
+    assert sizes == [[1, 1], [1, 1]]
+
+
 def test_a_trained_head_is_taken_from_a_checkpoint(tmp_path: Path) -> None:
     from tests.pipelines.models import write_model
 

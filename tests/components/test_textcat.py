@@ -533,3 +533,39 @@ def test_both_components_are_scored_on_their_own_examples(tiny_source: Path) -> 
     scores = nlp.evaluate([*texts, *pairs], per_component=True)
     found = {name: set(scores[name]["cats_f_per_type"]) for name in ("places", "nli")}
     assert found == {"places": {"place", "none"}, "nli": {"same", "other"}}
+
+
+def test_each_of_two_components_has_scores_of_its_own(tiny_source: Path) -> None:
+    """`cats_score` is the last one's: model selection would not see the other."""
+    nlp = shared_nlp(tiny_source)
+    examples = [*text_examples(nlp), *pair_examples(nlp)]
+    nlp.initialize(lambda: examples)
+    apart = nlp.evaluate(examples, per_component=True)
+    found = nlp.evaluate(examples)
+    for name in ("places", "nli"):
+        for key in ("cats_score", "cats_micro_f", "cats_macro_f"):
+            assert found[f"{name}_{key}"] == apart[name][key]
+
+
+def test_numbers_of_choices_are_no_labels(tiny_source: Path) -> None:
+    nlp = shared_nlp(tiny_source)
+    nlp.add_pipe("deberta_choice", config={"model": {"tok2vec": LISTENER}})
+    asked = nlp.make_doc("who crossed the river")
+    asked._.choices, asked.cats = ["a painter", "a window"], {"0": 1.0, "1": 0.0}
+    chosen = Example(nlp.make_doc(asked.text), asked)
+    examples = [*text_examples(nlp), *pair_examples(nlp), chosen]
+    nlp.initialize(lambda: examples)
+    assert nlp.get_pipe("places").labels == ("place", "none")
+    assert nlp.get_pipe("nli").labels == ("same", "other")
+
+
+@pytest.mark.parametrize(("mode", "merge"), [("exclusive", "mean"), ("multilabel", "max")])
+def test_windows_are_merged_as_the_mode_given_at_loading_says(
+    tiny_source: Path, tmp_path: Path, mode: str, merge: str
+) -> None:
+    nlp = textcat_nlp(tiny_source)
+    train(nlp, text_examples(nlp), 0)
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path, config={"components.textcat.mode": mode})
+    component = loaded.get_pipe("textcat")
+    assert (component.cfg["mode"], component.model.attrs["merge"]) == (mode, merge)

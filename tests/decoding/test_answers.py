@@ -2,13 +2,21 @@
 
 import itertools
 import math
+import tracemalloc
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_deberta.decoding.answers import SpanOptions, WindowLogits, rank_spans, score_spans
+from spacy_deberta.decoding.answers import (
+    SpanOptions,
+    WindowLogits,
+    best_spans,
+    rank_spans,
+    score_spans,
+)
 from spacy_deberta.errors import DataError
 
 TEXT = "Ada Byron met Charles Babbage in London, in 1833, and he showed her the engine"
@@ -217,3 +225,59 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
     window.start[3] = np.nan
     with pytest.raises(DataError, match="window 0: found a logit that is not a finite number"):
         score_spans([window], [TEXT], SpanOptions())
+
+
+@settings(max_examples=150)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 14)), max_size=6),
+    top_k=st.integers(0, 5),
+    seed=st.integers(0, 999),
+    scale=st.sampled_from([0.0, 2.0, 20.0]),
+    options=st.builds(
+        SpanOptions,
+        max_answer_len=st.integers(1, 6),
+        null=st.sampled_from(["relative", "off"]),
+        align_to_words=st.booleans(),
+        temperature=st.just(1.5),
+    ),
+)
+def test_the_best_spans_of_windows_read_one_by_one_are_those_of_all(
+    steps: list[tuple[int, int]],
+    top_k: int,
+    seed: int,
+    scale: float,
+    options: SpanOptions,
+) -> None:
+    text = TEXT.replace(" and he", " andheandheandheandheandheandhe")
+    starts = np.cumsum([step for step, _ in steps]).tolist()
+    windows = [
+        make_window(text, start, start + size, seed + number, scale=scale)
+        for number, (start, (_, size)) in enumerate(zip(starts, steps, strict=True))
+    ]
+    every = score_spans(windows, [text], options)
+    best = best_spans(iter(windows), text, options, top_k)
+    assert best.null_probability == pytest.approx(every.null_probability, rel=1e-9)
+    wanted, found = (
+        [(s.start[r.index], s.end[r.index], s.window[r.index]) for r in rank_spans(s, top_k)]
+        for s in (every, best)
+    )
+    assert found == wanted
+    chances = [[r.probability for r in rank_spans(s, top_k)] for s in (every, best)]
+    assert chances[1] == pytest.approx(chances[0], rel=1e-9)
+
+
+def test_memory_of_the_best_spans_does_not_grow_with_the_windows() -> None:
+    def windows(n: int) -> Iterator[WindowLogits]:
+        for number in range(n):
+            yield make_window(text, 20 * number, 20 * number + 30, number)
+
+    peaks = []
+    for n in (10, 40):
+        text = "abc " * (20 * n + 10)
+        best_spans([], text, SpanOptions(), 3)
+        tracemalloc.start()
+        held = best_spans(windows(n), text, SpanOptions(align_to_words=False), 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(held) == 1
+    assert peaks[1] < 1.5 * peaks[0] + 100_000

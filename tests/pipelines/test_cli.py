@@ -172,6 +172,31 @@ def test_resuming_reports_failures_of_earlier_runs(
     assert len(read(files[1])) == 2
 
 
+def test_resuming_numbers_failures_as_one_run_does(
+    written: Written, files: tuple[Path, Path]
+) -> None:
+    files[0].write_text('{"text": "a"}\n{"text": null}\n')
+    assert main(arguments(written, files)) == 3
+    whole = files[1].read_text()
+    files[1].write_text(whole.splitlines(keepends=True)[0])
+    assert main(arguments(written, files, "--resume")) == 3
+    assert files[1].read_text() == whole
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    written: Written,
+    files: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(job: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.job.run_job", interrupted)
+    assert main(arguments(written, files)) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+
+
 def test_counting_what_is_done_cuts_an_unfinished_line(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     assert count_done(path) == (0, 0)
@@ -203,6 +228,33 @@ def test_a_report_shows_inputs_and_failures(written: Written, files: tuple[Path,
     shown = page.read_text(encoding="utf-8")
     assert "Angela Merkel lives in Berlin." in shown
     assert "<script>alert" not in shown
+
+
+def test_a_report_marks_the_text_that_was_read(written: Written, tmp_path: Path) -> None:
+    source, target, page = (tmp_path / name for name in ("in.jsonl", "out.jsonl", "r.html"))
+    model = str(written("token-classification"))
+    common = ["ner", "-m", model, "-i", str(source), "-o", str(target), "--html", str(page)]
+    common += ["--device", "cpu", "--force", "-O"]
+    source.write_text('{"text": "another", "body": "Angela Merkel"}\n')
+    assert main([*common, 'ignore_labels=["PER","LOC"]', "--text-field", "body"]) == 0
+    assert ">Angela Merkel</p>" in page.read_text(encoding="utf-8")
+    source.write_text('{"text": ["Angela", "Merkel"]}\n')
+    assert main([*common, 'ignore_labels=["PER","LOC"]', "-O", "pretokenized=true"]) == 0
+    assert ">Angela Merkel</p>" in page.read_text(encoding="utf-8")
+
+
+def test_pairs_may_have_a_field_of_another_name(written: Written, files: tuple[Path, Path]) -> None:
+    files[0].write_text('{"premise": "good", "text_pair": "bad"}\n')
+    assert main(arguments(written, files, "--text-field", "premise")) == 0
+    assert read(files[1])[0]["prediction"]["label"]
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    written: Written, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(written, files, "--html", str(files[0] / "r.html"))) == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert not files[1].exists()
 
 
 def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,9 @@ def test_long_texts_are_read_in_windows_and_lose_nothing(embed: FeatureExtractio
         ({"layers": ()}, r"layers=\(\), expected numbers"),
         ({"layers": (9,)}, r"layers=\(9,\): 9 is none of 0 to 2"),
         ({"layer": -1}, "unknown option 'layer'.*Did you mean 'layers'"),
-        ({"tokenize_kwargs": {"stride": 1}}, "tokenize_kwargs='stride', expected one of"),
+        ({"tokenize_kwargs": {"stride": 1}}, "tokenize_kwargs={'stride': 1}, expected a dict of"),
+        ({"tokenize_kwargs": 3}, "tokenize_kwargs=3, expected a dict of truncation, max_length"),
+        ({"layers": None}, "layers=None, expected numbers of layers"),
         ({"batch_size": 0}, "batch_size=0, expected a whole number"),  # row 62
     ],
 )

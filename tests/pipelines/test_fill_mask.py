@@ -404,8 +404,10 @@ def test_unknown_options_are_refused(fill: FillMaskPipeline) -> None:
         fill(TEXT, target="of")
     with pytest.raises(OptionError, match="order='best', expected one of 'confidence'"):
         fill(TWO, order="best")
-    with pytest.raises(OptionError, match="tokenizer_kwargs='padding'"):
+    with pytest.raises(OptionError, match=r"tokenizer_kwargs=.'padding': True"):
         fill(TEXT, tokenizer_kwargs={"padding": True})
+    with pytest.raises(OptionError, match="tokenizer_kwargs=3, expected a dict"):
+        fill(TEXT, tokenizer_kwargs=3)
 
 
 def test_a_bad_item_can_leave_the_others_alone(fill: FillMaskPipeline) -> None:
@@ -417,6 +419,13 @@ def test_saved_and_loaded_it_gives_the_same(fill: FillMaskPipeline, tmp_path: Pa
     pipe = FillMaskPipeline(fill.model, tokenizer=fill.tokenizer, top_k=3, order="left_to_right")
     pipe.save_pretrained(tmp_path)
     assert FillMaskPipeline(tmp_path)([TEXT, TWO]) == pipe([TEXT, TWO])
+
+
+def test_targets_that_are_pieces_are_saved_as_such(fill: FillMaskPipeline, tmp_path: Path) -> None:
+    targets = [Piece("\u2581the"), "old"]
+    pipe = FillMaskPipeline(fill.model, tokenizer=fill.tokenizer, targets=targets)
+    pipe.save_pretrained(tmp_path)
+    assert FillMaskPipeline(tmp_path)(TEXT) == pipe(TEXT)
 
 
 def test_docs_get_candidates_on_their_masks(fill: FillMaskPipeline) -> None:

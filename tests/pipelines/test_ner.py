@@ -379,6 +379,18 @@ def test_docs_give_their_tokens_and_take_the_entities() -> None:
     assert list(last.spans["ner"]) == []
 
 
+def test_annotating_writes_under_the_key_of_the_call() -> None:
+    pipe = scripted(always("O"))
+    (doc,) = pipe.annotate([spacy.blank("en")("nobody")], spans_key="found")
+    assert [*doc.spans] == ["found"]
+
+
+@pytest.mark.parametrize("labels", ["PER", None, 3, [1]])
+def test_ignored_labels_are_a_list(ours: dict[str, NerPipeline], labels: Any) -> None:
+    with pytest.raises(OptionError, match=r"ignore_labels=.*expected a list of texts"):
+        ours["v3"](TEXT, ignore_labels=labels)
+
+
 def test_annotating_keeps_entities_that_are_there() -> None:
     nlp = spacy.blank("en")
     doc = nlp("Marie Curie in Paris")

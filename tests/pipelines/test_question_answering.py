@@ -14,6 +14,7 @@ import spacy
 
 from pipelines.question_answering import QuestionAnsweringPipeline
 from pipelines.records import Answer, Answers, Failed
+from spacy_deberta.decoding.calibration import Calibration
 from spacy_deberta.errors import HeadMissingError, InputError, OptionError
 from tests.pipelines.models import build_model, tokenizer_of, write_model
 
@@ -319,6 +320,16 @@ def test_calibration_changes_scores_and_is_saved(tmp_path: Path) -> None:
     assert "no answer" in answer.calibration.thresholds
     answer.save_pretrained(tmp_path)
     assert QuestionAnsweringPipeline(tmp_path)(WHERE, TEXT) == after
+
+
+def test_a_threshold_that_is_given_wins_over_the_calibrated_one() -> None:
+    for calibrated, given in ((0.0, 1.0), (1.0, 0.0)):
+        answer = make(
+            handle_impossible_answer=True,
+            calibration=Calibration(thresholds={"no answer": calibrated}),
+        )
+        assert bool(answer(WHERE, TEXT).best) == bool(calibrated)
+        assert bool(answer(WHERE, TEXT, no_answer_threshold=given).best) == bool(given)
 
 
 # --- Docs -----------------------------------------------------------------------------------------

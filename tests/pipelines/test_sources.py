@@ -292,3 +292,17 @@ def test_calibrating_from_too_little_is_refused_and_changes_nothing(written: Wri
 def test_a_model_class_can_be_used_directly(written: Written) -> None:
     model = DebertaV2ForSequenceClassification.from_pretrained(written("text-classification"))
     assert ToyPipeline(model, tokenizer=tokenizer_of())(TEXT).text == TEXT
+
+
+def test_a_tokenizer_is_given_by_its_folder_or_refused(written: Written) -> None:
+    folder = written("text-classification")
+    found = ToyPipeline(folder, tokenizer=str(folder), device="cpu")
+    assert found("good") == ToyPipeline(folder, device="cpu")("good")
+    with pytest.raises(OptionError, match="tokenizer=int 5: expected a folder"):
+        ToyPipeline(folder, tokenizer=5, device="cpu")
+
+
+def test_a_calibration_of_another_kind_is_refused(written: Written) -> None:
+    wrong: Any = {"temperature": 2.0}
+    with pytest.raises(OptionError, match="expected a Calibration"):
+        ToyPipeline(written("text-classification"), device="cpu", calibration=wrong)

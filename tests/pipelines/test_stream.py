@@ -386,3 +386,34 @@ def _close(found: Any, expected: Any) -> bool:
         (a.text, a.label, a.n_rows) == (b.text, b.label, b.n_rows) and abs(a.score - b.score) < 1e-5
         for a, b in pairs
     )
+
+
+@pytest.mark.parametrize("value", ["abc", b"abc", {"text": "a"}, {"a"}, None, 5, np.array("a")])
+def test_row_59_one_input_is_no_stream_of_its_letters(toy: ToyPipeline, value: Any) -> None:
+    with pytest.raises(InputError, match="expected several inputs"):
+        toy.pipe(value)
+
+
+def test_row_59_an_array_without_a_dimension_is_refused(toy: ToyPipeline) -> None:
+    with pytest.raises(InputError, match="found ndarray"):
+        toy(np.array("a"))
+
+
+def test_row_59_a_dataset_of_torch_is_a_lazy_stream(toy: ToyPipeline) -> None:
+    class Texts(torch.utils.data.Dataset[str]):
+        def __len__(self) -> int:
+            return len(TEXTS)
+
+        def __getitem__(self, index: int) -> str:
+            return TEXTS[index]
+
+    found = toy(Texts())
+    assert isinstance(found, Iterator)
+    assert _close(list(found), toy(TEXTS))
+
+
+def test_annotating_asks_for_several_docs(toy: ToyPipeline) -> None:
+    with pytest.raises(InputError, match="expected several Docs"):
+        toy.annotate(spacy.blank("en")("one Doc"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"input 0.*expected a Doc"):
+        list(toy.annotate(["a text"]))  # type: ignore[list-item]

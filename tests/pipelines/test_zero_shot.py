@@ -202,6 +202,9 @@ def test_templates_by_label_and_several(nli: ZeroShotClassificationPipeline) -> 
         ("{x}", "expected '{}' where the label stands"),
         ({"art": "a"}, "has no sentence for the label 'old rivers'"),
         ([], "expected one or more sentences"),
+        (None, "expected a list of texts"),
+        (b"{}", "expected a list of texts"),
+        ({"art": 1}, "expected a list of texts"),
     ],
 )
 def test_templates_that_cannot_be_are_errors(
@@ -215,6 +218,12 @@ def test_templates_that_cannot_be_are_errors(
 def test_labels_that_cannot_be_are_errors(nli: ZeroShotClassificationPipeline, labels: Any) -> None:
     with pytest.raises(OptionError, match=r"candidate_labels=.*expected a list of one or more"):
         nli(TEXT, candidate_labels=labels)
+
+
+@pytest.mark.parametrize("name", ["entailment_label", "contradiction_label"])
+def test_labels_of_the_model_are_names(nli: ZeroShotClassificationPipeline, name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name}=2, expected the name of a label"):
+        nli(TEXT, LABELS, **{name: 2})
 
 
 def test_arguments_are_checked(nli: ZeroShotClassificationPipeline) -> None:

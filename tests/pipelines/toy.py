@@ -68,7 +68,7 @@ class ToyPipeline(TaskPipeline[str, str, ToyRecord]):
         best = int(scores.argmax())
         return ToyRecord(item, self.config.id2label[best], float(scores[best]), len(rows))
 
-    def annotate_doc(self, doc: Any, record: ToyRecord) -> None:
+    def annotate_doc(self, doc: Any, record: ToyRecord, options: ToyOptions) -> None:
         doc.cats[record.label] = record.score
 
     def judge(
