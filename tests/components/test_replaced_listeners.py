@@ -45,7 +45,8 @@ def make_nlp(source: Path, factory: str) -> Language:
     torch.manual_seed(0)
     nlp.add_pipe(factory, name="task")
     reference = make_doc(nlp)
-    reference.cats = {"0": 1.0, "1": 0.0}
+    names = ("0", "1") if factory == "deberta_choice" else ("good", "bad")
+    reference.cats = {names[0]: 1.0, names[1]: 0.0}
     nlp.initialize(lambda: [Example(nlp.make_doc(TEXT), reference)])
     return nlp
 

@@ -172,7 +172,7 @@ def test_tok2vec_trains_within_its_budget_and_its_pipeline_runs(
     faster = ("--training.eval_frequency", "5", "--training.max_steps", "1000")
     plan = training.Plan(plan.name, plan.config, (*plan.settings, *faster))
     seconds = training.train(plan, files, tmp_path / "run", seed=0, budget=1)
-    assert seconds < 60
+    assert seconds < 300  # generous: a machine may be busy
     assert "the budget of 1 s is spent" in capsys.readouterr().out
     pipeline = tmp_path / "run" / "model-best"
     assert 0 <= training.evaluate(pipeline, files["test"], show=True) <= 100
