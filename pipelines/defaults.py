@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spacy_deberta.checkpoints import EMBEDDED_FOLDER
+from spacy_deberta.checkpoints import EMBEDDED_FOLDER, EMBEDDED_PIPELINE
 from spacy_deberta.errors import HeadMissingError
-
-TASKS_FOLDER = EMBEDDED_FOLDER.parent / "tasks"  # a spaCy pipeline whose components share it
 
 COMPONENTS: dict[str, str] = {  # task -> name of its component there
     "token-classification": "ner",
@@ -28,8 +26,8 @@ def default_source(task: str) -> Path:
     """
     if task in _BARE:
         return EMBEDDED_FOLDER
-    if task in COMPONENTS and (TASKS_FOLDER / COMPONENTS[task]).is_dir():
-        return TASKS_FOLDER
+    if task in COMPONENTS and (EMBEDDED_PIPELINE / COMPONENTS[task]).is_dir():
+        return EMBEDDED_PIPELINE
     raise HeadMissingError(
         f"the embedded model has no head for {task}. Give model=: a checkpoint folder or a name "
         "on the hub that was trained for it, or a spaCy pipeline with the component."

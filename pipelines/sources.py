@@ -135,7 +135,23 @@ def open_model(source: Any, tokenizer: Any, wanted: Wanted) -> Loaded:
     device = pick_device(wanted.device)
     loaded = _open(source, tokenizer, wanted)
     model = loaded.model.to(device=device, dtype=_precision(loaded, wanted.dtype, device)).eval()
-    return Loaded(model, loaded.tokenizer, loaded.settings)
+    given = loaded.tokenizer if tokenizer is None else _read_tokenizer(tokenizer, model)
+    return Loaded(model, given, loaded.settings)
+
+
+def _read_tokenizer(given: Any, model: DebertaPreTrainedModel) -> DebertaTokenizer:
+    """A tokenizer that a caller gave, or the one in a folder that a caller named.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if isinstance(given, str | Path):
+        return tokenizer_class(model).from_pretrained(given)
+    if not isinstance(given, DebertaTokenizer | DebertaV2Tokenizer):
+        raise OptionError(
+            f"tokenizer={describe(given)}: expected a folder, or a tokenizer of spacy_deberta."
+        )
+    return given
 
 
 def _open(source: Any, tokenizer: Any, wanted: Wanted) -> Loaded:

@@ -22,6 +22,7 @@ are first asked for.
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spacy_deberta.errors import DebertaError
@@ -79,7 +80,13 @@ __all__ = [
     "DebertaV2Tokenizer",
     "DebertaV2TokenizerFast",
     "__version__",
+    "embedded_path",
 ]
+
+
+def embedded_path() -> Path:
+    """The folder of the pipeline inside this package, for `spacy.load`."""
+    return Path(__file__).resolve().parent / "models" / "embedded"
 
 
 def __getattr__(name: str) -> object:

@@ -38,6 +38,7 @@ from spacy_deberta.checkpoints.names import HEAD_NAMES, HEAD_TITLES
 from spacy_deberta.checkpoints.parts import DISCRIMINATOR, GENERATOR
 from spacy_deberta.checkpoints.sources import (
     EMBEDDED_FOLDER,
+    EMBEDDED_PIPELINE,
     resolve_source,
     resolve_tokenizer_source,
 )
@@ -46,6 +47,7 @@ from spacy_deberta.checkpoints.unfilled import unfilled
 __all__ = [
     "DISCRIMINATOR",
     "EMBEDDED_FOLDER",
+    "EMBEDDED_PIPELINE",
     "GENERATOR",
     "GENERATOR_FILE",
     "HEAD_NAMES",

@@ -9,7 +9,8 @@ from spacy_deberta.checkpoints.files import CONFIG_FILE, MICROSOFT_CONFIG_FILE
 from spacy_deberta.checkpoints.hub import fetch_checkpoint, fetch_tokenizer, is_hub_name
 from spacy_deberta.errors import CheckpointError
 
-EMBEDDED_FOLDER = Path(__file__).resolve().parent.parent / "models" / "embedded"
+EMBEDDED_PIPELINE = Path(__file__).resolve().parent.parent / "models" / "embedded"
+EMBEDDED_FOLDER = EMBEDDED_PIPELINE / "deberta"  # its encoder, a checkpoint of its own
 
 
 def resolve_source(

@@ -11,7 +11,7 @@ from spacy_deberta.errors import CheckpointError
 
 def test_none_is_the_embedded_model() -> None:
     assert resolve_source(None) == EMBEDDED_FOLDER
-    assert EMBEDDED_FOLDER.parts[-3:] == ("spacy_deberta", "models", "embedded")
+    assert EMBEDDED_FOLDER.parts[-4:] == ("spacy_deberta", "models", "embedded", "deberta")
 
 
 def test_a_checkpoint_folder_is_itself(tiny_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
