@@ -14,6 +14,7 @@ from spacy_deberta.encoder.convolution import Convolution
 from spacy_deberta.encoder.embeddings import Embeddings
 from spacy_deberta.encoder.inputs import EncoderInputs, check_inputs
 from spacy_deberta.encoder.layer import DebertaLayer
+from spacy_deberta.encoder.memory import keep_freed_memory
 from spacy_deberta.encoder.packing import Packing, pack, pack_rectangle
 from spacy_deberta.encoder.paths import choose_path
 from spacy_deberta.encoder.table import PositionTable, TableRows
@@ -185,6 +186,8 @@ class DebertaEncoder(nn.Module):
     ) -> tuple[Tensor, Packing]:
         """Packed rows of the embeddings, and how they are packed."""
         rows = check_inputs(pieces, inputs, self.config)
+        if rows.device.type == "cpu":
+            keep_freed_memory()
         packing = pack(lengths, rows.shape[0], rows.device)
         if inputs.positions is None:
             self._check_length(packing.longest)

@@ -14,10 +14,12 @@ from spacy_deberta.encoder.linear import Linear, linear
 SHAPES = {"rows": (5, 6), "one-row": (1, 6), "batch": (2, 3, 6), "vector": (6,), "no-rows": (0, 6)}
 
 
-@pytest.fixture(params=[True, False], ids=["onednn", "torch"])
+@pytest.fixture(params=["onednn", "mkl", "torch"])
 def _either_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With oneDNN where torch carries it, and without."""
-    if not request.param:
+    """With what torch carries on this processor, and on those of the other maker."""
+    mkl = request.param == "mkl" and torch.backends.mkl.is_available()
+    monkeypatch.setattr(module, "_has_intels_mkl", lambda: mkl)
+    if request.param == "torch":
         monkeypatch.setattr(module, "_has_onednn", lambda: False)
 
 
@@ -92,7 +94,36 @@ def test_autocast_casts_as_for_torchs_own_layer() -> None:
         assert layer(rows).dtype == torch.bfloat16
 
 
-def test_second_derivatives_are_refused_not_wrong() -> None:
+@pytest.mark.usefixtures("_either_library")
+@pytest.mark.parametrize("n_rows", [1, 7, 16, 129, 512, 513])
+def test_arranged_weights_give_the_product_for_any_number_of_rows(n_rows: int) -> None:
+    layer, rows = Linear(48, 33), torch.randn(2, n_rows, 48)
+    with torch.no_grad():
+        expected = F.linear(rows.double(), layer.weight.double(), layer.bias.double())
+        for _ in range(2):
+            torch.testing.assert_close(layer(rows), expected.float(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("vendor_id\t: GenuineIntel", True), ("vendor_id\t: AuthenticAMD", False)],
+)
+def test_mkl_is_taken_on_its_makers_processors_alone(
+    said: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_processor", lambda: said)
+    found = module._has_intels_mkl.__wrapped__()
+    assert found == (expected and torch.backends.mkl.is_available())
+
+
+def test_a_product_that_mkl_gets_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_processor", lambda: "GenuineIntel")
+    monkeypatch.setattr(module, "_arranged_for_mkl", lambda weight: lambda rows, bias: rows)
+    assert not module._has_intels_mkl.__wrapped__()
+
+
+def test_second_derivatives_are_refused_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_has_intels_mkl", lambda: False)
     rows, weight, bias = leaves((5, 6), bias=True, dtype=torch.float32)
     assert rows is not None
     if not module._has_onednn():

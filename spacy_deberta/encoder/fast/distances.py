@@ -7,9 +7,10 @@ next one the same shifted by one: b rows need n + b - 1 (drawn in `skew`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from spacy_deberta.encoder.linear import pairwise
@@ -17,6 +18,7 @@ from spacy_deberta.encoder.scores import Relative
 
 WHOLE = 256  # up to this length one tile is everything: smaller ones cost more calls than they save
 TILE = 128  # rows of a tile beyond that
+STEP = 32  # numbers; products as wide as a multiple of it start every row on a cache line
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,9 @@ class Distances:
     """The projected table by distance.
 
     Attributes:
-        falling: (H, 2 * far + 1, D) key side, distances from `far` down; None without c2p.
-        rising: (H, 2 * far + 1, D) query side, distances from -`far` up; None without p2c.
+        falling: (H, W, D) key side, distances from `far` down to -`far`, and fewer than STEP rows
+            that nobody reads; None without c2p.
+        rising: (H, W, D) query side, distances from -`far` up, likewise; None without p2c.
         far: the largest distance.
     """
 
@@ -46,7 +49,7 @@ class Tile:
 
     Attributes:
         rows: their places.
-        table: the rows of the table by distance that they need.
+        table: the rows of the table by distance that they need, rounded up to STEP.
     """
 
     rows: slice
@@ -59,11 +62,13 @@ def expand(relative: Relative | None, far: int, scale: float) -> Distances:
         return Distances(None, None, far)
     longest = (relative.rows.shape[0] + 1) // 2
     rows = relative.rows[longest - 1 - far : longest + far]
+    # One tile for everything takes the table as it is, dense; others need their last rows rounded.
+    spare = rows[:1].expand(-(2 * far + 1) % STEP if far < WHOLE else STEP - 1)
     falling = rising = None
     if relative.keys is not None:
-        falling = relative.keys.index_select(1, rows.flip(0))
+        falling = relative.keys.index_select(1, torch.cat((rows.flip(0), spare)))
     if relative.queries is not None:
-        rising = relative.queries.index_select(1, rows) * scale
+        rising = relative.queries.index_select(1, torch.cat((rows, spare))) * scale
     return Distances(falling, rising, far)
 
 
@@ -78,36 +83,43 @@ def tiles(rows: slice, others: slice, far: int) -> Iterator[Tile]:
     for first in range(rows.start, rows.stop, step):
         stop = min(first + step, rows.stop)
         start = others.start - (stop - 1) + far
-        table = slice(start, start + width + stop - first - 1)
-        yield Tile(slice(first, stop), table)
+        needed = width + stop - first - 1
+        yield Tile(slice(first, stop), slice(start, start + needed + -needed % STEP))
 
 
-def by_place(rows: Tensor, table: Tensor) -> Tensor:
+def by_place(rows: Tensor, table: Tensor, n_places: int) -> Tensor:
     """Products of each row with the table rows of its distances to n places.
 
     Args:
         rows: (H, B, b, D).
-        table: (H, n + b - 1, D).
+        table: (H, W, D), of which n + b - 1 are read.
+        n_places: n.
 
     Returns:
         (H, B, b, n), a view: [.., r, p] is the product with table row p - r + b - 1.
     """
-    product = pairwise(rows.flatten(1, 2), table)
-    return skewed(product, rows.shape[1])
+    return skewed(pairwise(rows.flatten(1, 2), table), rows.shape[1:3], n_places)
 
 
-def by_distance(by_place: Tensor) -> Tensor:
-    """(H, B, b, n) back to (H, B * b, n + b - 1), zeros at distances that a row does not meet."""
+def by_distance(by_place: Tensor, n_distances: int) -> Tensor:
+    """(H, B, b, n) back to (H, B * b, W), zeros at distances that a row does not meet."""
     n_heads, count, rows, n_places = by_place.shape
-    spread = by_place.new_zeros(n_heads, count * rows, n_places + rows - 1)
-    skewed(spread, count).copy_(by_place)
+    spread = by_place.new_zeros(n_heads, count * rows, n_distances)
+    skewed(spread, (count, rows), n_places).copy_(by_place)
     return spread
 
 
-def skewed(by_distance: Tensor, count: int) -> Tensor:
-    """(H, B * b, n + b - 1) contiguous to a view (H, B, b, n) that meets no element twice."""
+def skewed(by_distance: Tensor, shape: Sequence[int], n_places: int) -> Tensor:
+    """(H, B * b, W) contiguous to a view (H, B, b, n) that meets no element twice.
+
+    Args:
+        by_distance: products by distance, at least n + b - 1 wide.
+        shape: B and b.
+        n_places: n.
+    """
+    count, rows = shape
     n_heads, n_rows, width = by_distance.shape
-    rows = n_rows // count
     strides = (n_rows * width, rows * width, max(width - 1, 1), 1)
-    shape = (n_heads, count, rows, width - rows + 1)
-    return by_distance.as_strided(shape, strides, by_distance.storage_offset() + rows - 1)
+    return by_distance.as_strided(
+        (n_heads, count, rows, n_places), strides, by_distance.storage_offset() + rows - 1
+    )

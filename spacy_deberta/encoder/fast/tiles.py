@@ -35,7 +35,7 @@ from spacy_deberta.encoder.linear import add_pairwise_, pairwise
 from spacy_deberta.encoder.scores import Heads, Relative
 
 BLOCK = 512  # queries whose scores are in memory at once
-BUFFER_BYTES = 2**20  # of scores: as many heads are taken together as stay in a core's cache
+BUFFER_BYTES = 2**22  # of scores: as many heads are taken together as stay in the cores' caches
 
 
 def attend_tiles(
@@ -56,13 +56,13 @@ def attend_tiles(
     trained = torch.is_grad_enabled()
     block = length if trained else min(length, BLOCK)
     reach = length if trained or relative is None else relative.reach or length
-    query, key, value = (
-        side.transpose(0, 1) for side in (heads.query * scale, heads.key, heads.value)
-    )
+    # Query and key are read several times, and slowly unless each head's rows are together.
+    query = (heads.query.transpose(0, 1) * scale).contiguous()
+    key = heads.key.transpose(0, 1).contiguous()
     rows = _Rows(
         query,
         key,
-        value,
+        heads.value.transpose(0, 1),
         distances=expand(relative, min(length - 1, reach + BLOCK + TILE), scale),
         blocked=None if heads.keep is None else ~heads.keep[:, None, :],
         reach=reach,
@@ -126,10 +126,9 @@ def _attend_whole(rows: _Rows, dropout: float) -> Tensor:
 
 
 def _head_groups(query: Tensor, block: int) -> Iterator[slice]:
-    """Heads to take together: one alone where a few would not share the buffer."""
+    """Heads to take together: as many as share the buffer, at least one."""
     n_heads, count, length, _ = query.shape
-    one = count * block * length * query.element_size()
-    together = min(n_heads, BUFFER_BYTES // one) if 4 * one <= BUFFER_BYTES else 1
+    together = max(1, BUFFER_BYTES // (count * block * length * query.element_size()))
     for first in range(0, n_heads, together):
         yield slice(first, min(first + together, n_heads))
 
@@ -151,9 +150,9 @@ def _fill_scores(
     near = slice(max(0, places.start - reach + 1), min(length, places.stop + reach - 1))
     _fill_near(scores[..., near], query, key, distances, places=places, near=near)
     if near.start > 0:
-        _fill_far(scores[..., : near.start], query, key[:, :, : near.start], distances, -1)
+        _fill_far(scores[..., : near.start], query, key[:, :, : near.start], distances, before=True)
     if near.stop < length:
-        _fill_far(scores[..., near.stop :], query, key[:, :, near.stop :], distances, 0)
+        _fill_far(scores[..., near.stop :], query, key[:, :, near.stop :], distances, before=False)
     add_pairwise_(scores.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1))
 
 
@@ -165,23 +164,27 @@ def _fill_near(
         scores.zero_()
     else:
         for tile in tiles(near, places, distances.far):
-            term = by_place(key[:, :, tile.rows], distances.rising[:, tile.table])
+            table = distances.rising[:, tile.table]
+            term = by_place(key[:, :, tile.rows], table, query.shape[2])
             scores[..., _shifted(tile.rows, near)] = term.transpose(-1, -2)
     if distances.falling is not None:
         for tile in tiles(places, near, distances.far):
             mine = _shifted(tile.rows, places)
-            scores[:, :, mine] += by_place(query[:, :, mine], distances.falling[:, tile.table])
+            table = distances.falling[:, tile.table]
+            scores[:, :, mine] += by_place(query[:, :, mine], table, scores.shape[-1])
 
 
 def _fill_far(
-    scores: Tensor, query: Tensor, key: Tensor, distances: Distances, rising_row: int
+    scores: Tensor, query: Tensor, key: Tensor, distances: Distances, *, before: bool
 ) -> None:
-    """Write both position terms where all distances read the row at one end of the table."""
+    """Write both position terms for keys of which all, before or after, read one row each."""
+    first, last = 0, 2 * distances.far
     by_query, by_key = query.new_zeros(()), query.new_zeros(())
     if distances.falling is not None:
-        by_query = query @ distances.falling[:, None, -1 - rising_row, :, None]
+        by_query = query @ distances.falling[:, None, first if before else last, :, None]
     if distances.rising is not None:
-        by_key = (key @ distances.rising[:, None, rising_row, :, None]).transpose(-1, -2)
+        row = distances.rising[:, None, last if before else first, :, None]
+        by_key = (key @ row).transpose(-1, -2)
     torch.add(by_query.expand_as(scores), by_key, out=scores)
 
 
@@ -231,7 +234,7 @@ def _backward_by_place(rows: Tensor, table: Tensor, above: Tensor, below: Tensor
 
     Args:
         rows: (H, B, L, D).
-        table: (H, 2 * L - 1, D).
+        table: (H, W, D), of which 2 * L - 1 rows are read.
         above: (H, B, L, L), the gradient of the products by place of the rows.
         below: (H, B, L, D), to which the gradient of the rows is added.
 
@@ -241,7 +244,7 @@ def _backward_by_place(rows: Tensor, table: Tensor, above: Tensor, below: Tensor
     by_table = torch.zeros_like(table)
     places = slice(0, rows.shape[2])
     for tile in tiles(places, places, places.stop - 1):
-        spread = by_distance(above[:, :, tile.rows])
+        spread = by_distance(above[:, :, tile.rows], tile.table.stop - tile.table.start)
         mine = rows[:, :, tile.rows].flatten(1, 2)
         found = pairwise(spread, table[:, tile.table].transpose(-1, -2))
         below[:, :, tile.rows] += found.view_as(below[:, :, tile.rows])
