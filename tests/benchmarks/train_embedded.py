@@ -5,8 +5,9 @@
 DIR holds NAME.spacy files of `convert-data` and `spacy convert`, named as in MIX; FILE is running
 text, plain or .xz. `configs/embedded_v2.cfg` has the components and the optimizer. `spacy train`
 would do, but reads every Doc for every task; here a step has some Docs of each task, and only the
-components of that task see them. The rate falls to zero when the minutes are over. Docs that stand
-in a NAME_dev.spacy or NAME_test.spacy, or in a file of --held-out, are left out wherever they are.
+components of that task see them. The rate falls to zero when the minutes or the steps are over;
+with --steps the process may be stopped and continued. Docs that stand in a NAME_dev.spacy or
+NAME_test.spacy, or in a file of --held-out, are left out wherever they are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import lzma
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,27 @@ def draw(stream: Iterator[Example], n_docs: float, step: int) -> list[Example]:
     return [next(stream) for _ in range(int((step + 1) * n_docs) - int(step * n_docs))]
 
 
-def train(nlp: Language, data: dict[str, list[Example]], optimizer: Any, minutes: float) -> None:
-    """Step until the time is over."""
+def start_schedule(minutes: float, steps: int | None) -> Callable[[int], float]:
+    """What share of the training is over after so many steps: of the steps, or else of the time."""
+    if steps is not None:
+        return lambda step: step / steps
+    start = time.monotonic()
+    return lambda step: (time.monotonic() - start) / (60 * minutes)
+
+
+def train(
+    nlp: Language,
+    data: dict[str, list[Example]],
+    optimizer: Any,
+    schedule: Callable[[int], float],
+) -> None:
+    """Step until the schedule is at its end."""
     streams = {name: endlessly(examples) for name, examples in data.items()}
     pipes = dict(nlp.pipeline)
     blank = Example(nlp.make_doc("."), Doc(nlp.vocab, words=["."]))
     losses: dict[str, float] = {}
-    start, step, peak = time.monotonic(), 0, optimizer.learn_rate
-    while (spent := (time.monotonic() - start) / (60 * minutes)) < 1:
+    step, peak = 0, optimizer.learn_rate
+    while (spent := schedule(step)) < 1:
         optimizer.learn_rate = peak * min(1.0, (step + 1) / WARM_UP, 1.2 * (1 - spent))
         drawn = {name: draw(streams[name], MIX[name][0], step) for name in data}
         tokens = [eg for name in drawn if MIX[name][1] == TOKENS for eg in drawn[name]]
@@ -115,7 +129,7 @@ def train(nlp: Language, data: dict[str, list[Example]], optimizer: Any, minutes
             losses = {}
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -123,11 +137,18 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, nargs="*", default=[], help="more .spacy files")
-    parser.add_argument("--minutes", type=float, default=30)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=30)
+    length.add_argument("--steps", type=int, help="train so many steps, however long they take")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the data, train and save."""
+    arguments = parse_arguments()
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -149,7 +170,7 @@ def main() -> None:
     training = registry.resolve({"optimizer": config.interpolate()["training"]["optimizer"]})
     optimizer = training["optimizer"]
     optimizer.learn_rate = arguments.rate
-    train(nlp, data, optimizer, arguments.minutes)
+    train(nlp, data, optimizer, start_schedule(arguments.minutes, arguments.steps))
     nlp.to_disk(arguments.out)
     print(arguments.out, spacy.__version__)
 
