@@ -3,18 +3,18 @@
     python -m tests.benchmarks.peers spacy-transformers-1.4.0      # once
     python -m tests.benchmarks.prediction_speed --source FOLDER
 
-Two processes hold the same weights and run in turn, so that slow changes of the machine meet both.
+The processes hold the same weights and run in turn, so that slow changes of the machine meet all.
 "sentences" are the tweets of the demo, "documents" are many of them joined, of several windows.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import spacy
@@ -22,33 +22,24 @@ import spacy
 from examples.ner_demo.data import prepare_data
 from spacy_deberta.tokenizers import load_tokenizer
 from tests.benchmarks.encoder_check import (
+    BF16_TOLERANCE,
     CHECKED,
+    TOLERANCE,
     EncoderWorker,
     compare,
     read_texts,
     start_ours,
     start_theirs,
 )
+from tests.benchmarks.gemm_rate import has_bf16
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.versus_spacy_transformers import OURS, THEIRS
 
 WINDOW, STRIDE = 256, 192  # pieces, the defaults of ours
 JOINED = 40  # sentences of a document, about 700 words
 WARM_UP = 1  # rounds that do not count
-ROW = "| {:9} | {:>24} | {:>13} | {:>22} |"
 
-
-@dataclass(frozen=True)
-class Pair:
-    """Words per second of the two in the same round."""
-
-    theirs: float
-    ours: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster ours is."""
-        return self.ours / self.theirs
+Rates = dict[str, float]  # words per second of a round, by package
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,60 +69,80 @@ def pieces_per_token(source: Path, sentences: Sequence[str]) -> float:
     return n_pieces / sum(len(blank.make_doc(text)) for text in sentences)
 
 
-def measure(ours: EncoderWorker, theirs: EncoderWorker, name: str, rounds: int) -> list[Pair]:
-    """Run both in turn; who begins changes from round to round."""
-    pairs = []
+def measure(workers: Mapping[str, EncoderWorker], name: str, rounds: int) -> list[Rates]:
+    """Run all in turn; who begins changes from round to round."""
+    found = []
     for number in range(WARM_UP + rounds):
-        order = (theirs, ours) if number % 2 else (ours, theirs)
         rates = {}
-        for worker in order:
-            answer = worker.ask(f"time {name}")
-            rates[worker] = answer["words"] / answer["seconds"]
-        pairs.append(Pair(theirs=rates[theirs], ours=rates[ours]))
-        print(f"  {name} {number}: {pairs[-1]} {pairs[-1].ratio:.2f}", flush=True)
-    return pairs[WARM_UP:]
+        for label in list(workers) if number % 2 else reversed(workers):
+            answer = workers[label].ask(f"time {name}")
+            rates[label] = answer["words"] / answer["seconds"]
+        found.append(rates)
+        shown = ", ".join(f"{label} {rates[label]:.0f}" for label in workers)
+        print(f"  {name} {number}: {shown}", flush=True)
+    return found[WARM_UP:]
 
 
-def print_row(name: str, pairs: Sequence[Pair]) -> None:
-    """Medians, and the range of the ratio."""
-    ratios = [pair.ratio for pair in pairs]
-    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-    theirs = statistics.median(pair.theirs for pair in pairs)
-    ours = statistics.median(pair.ours for pair in pairs)
-    print(ROW.format(name, f"{theirs:.0f}", f"{ours:.0f}", spread))
+def print_row(name: str, found: Sequence[Rates]) -> None:
+    """Medians, and the range of the ratios."""
+    cells = [f"{statistics.median(rates[THEIRS] for rates in found):.0f}"]
+    for label in found[0]:
+        if label != THEIRS:
+            ratios = [rates[label] / rates[THEIRS] for rates in found]
+            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            cells += [f"{statistics.median(rates[label] for rates in found):.0f}", spread]
+    print(f"| {name} | {' | '.join(cells)} |")
+
+
+def start_all(
+    stack: contextlib.ExitStack, source: Path, texts: Path, tokens: float, threads: int
+) -> dict[str, EncoderWorker]:
+    """Both packages, checked against each other; ours also in bfloat16 where that is fast.
+
+    Args:
+        stack: ends the processes.
+        source: checkpoint folder.
+        texts: what they read.
+        tokens: tokens for each piece.
+        threads: of each process.
+    """
+    window, stride = round(WINDOW * tokens), round(STRIDE * tokens)
+    print(f"windows: {WINDOW}/{STRIDE} pieces, theirs as many in tokens: {window}/{stride}")
+    theirs = start_theirs(source, texts, window=window, stride=stride, threads=threads)
+    workers = {THEIRS: stack.enter_context(theirs)}
+    for precision in ("fp32", "bf16") if has_bf16() else ("fp32",):
+        started = start_ours(
+            source, texts, window=WINDOW, stride=STRIDE, threads=threads, precision=precision
+        )
+        ours = workers[f"{OURS} {precision}"] = stack.enter_context(started)
+        tolerance = TOLERANCE if precision == "fp32" else BF16_TOLERANCE
+        compare(ours, workers[THEIRS], "check", texts.parent, tolerance)
+    return workers
 
 
 def main() -> None:
     """Check, measure, print the table."""
     arguments = parse_arguments()
     machine = describe_machine(arguments.threads)
-    threads = arguments.threads
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = Path(temporary)
         files = prepare_data(None, folder / "data")
         sentences = read_texts(files["train"])[: arguments.texts]
-        ratio = pieces_per_token(arguments.source, sentences)
+        tokens = 1 / pieces_per_token(arguments.source, sentences)
         texts = folder / "texts.json"
         texts.write_text(json.dumps(make_texts(sentences)), encoding="utf-8")
-        window, stride = round(WINDOW / ratio), round(STRIDE / ratio)
-        source = arguments.source
-        with (
-            start_ours(source, texts, window=WINDOW, stride=STRIDE, threads=threads) as ours,
-            start_theirs(source, texts, window=window, stride=stride, threads=threads) as theirs,
-        ):
-            compare(ours, theirs, "check", folder)
-            results = {
-                name: measure(ours, theirs, name, arguments.rounds)
-                for name in ("sentences", "documents")
-            }
+        workers = start_all(stack, arguments.source, texts, tokens, arguments.threads)
+        results = {
+            name: measure(workers, name, arguments.rounds) for name in ("sentences", "documents")
+        }
     print(f"\nwords per second, medians of {arguments.rounds} rounds, {len(sentences)} sentences")
-    print(f"windows: {WINDOW}/{STRIDE} pieces, theirs as many in tokens: {window}/{stride}")
     print(machine)
     print(f"command: python -m tests.benchmarks.{Path(__file__).stem} {' '.join(sys.argv[1:])}\n")
-    print(ROW.format("texts", THEIRS, OURS, "ratio (range)"))
-    print(ROW.format(*["-" * n for n in (9, 24, 13, 22)]))
-    for name, pairs in results.items():
-        print_row(name, pairs)
+    columns = [c for name in workers if name != THEIRS for c in (name, "ratio (range)")]
+    print(f"| texts | {THEIRS} | {' | '.join(columns)} |")
+    print("|---" * (2 + len(columns)) + "|")
+    for name, found in results.items():
+        print_row(name, found)
 
 
 if __name__ == "__main__":

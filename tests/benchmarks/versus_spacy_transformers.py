@@ -36,10 +36,12 @@ def peer_source(source: Path, folder: Path) -> Path:
     return folder
 
 
-def our_component(source: Path, *, window: int, stride: int) -> dict[str, Any]:
+def our_component(
+    source: Path, *, window: int, stride: int, precision: str = "fp32"
+) -> dict[str, Any]:
     """The config of the component `deberta`; window and stride in pieces."""
     architecture = "spacy-deberta.DebertaModel.v1"
-    model = {"@architectures": architecture, "source": str(source)}
+    model = {"@architectures": architecture, "source": str(source), "precision": precision}
     return {"factory": "deberta", "model": {**model, "window": window, "stride": stride}}
 
 
