@@ -59,10 +59,12 @@ class Timing:
     disturbed: float
 
 
-def measure_in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+def measure_in_turn(
+    calls: Mapping[str, Callable[[], object]], repeats: int, *, warm_up: int = WARM_UP
+) -> dict[str, Timing]:
     """Run all in turn until each has enough undisturbed passes; who begins changes."""
     for call in calls.values():
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             call()
     names = list(calls)
     passes: dict[str, list[Pass]] = {name: [] for name in names}

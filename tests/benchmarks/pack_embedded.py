@@ -33,14 +33,20 @@ META = {
 
 def pack(trained: Path, target: Path) -> None:
     """Write the pipeline folder."""
-    nlp = spacy.load(trained)
+    nlp = spacy.load(trained, exclude=["vocab"])  # which has all words of the training data
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint, half = Path(temporary) / "checkpoint", Path(temporary) / "half"
         export_pipeline(nlp, checkpoint, FILL_MASK)
         convert_folder(checkpoint, half, dtype="float16")
         nlp.remove_pipe(FILL_MASK)
-        nlp.config["initialize"]["components"] = {}
+        nlp.config["paths"]["source"] = None
+        nlp.config["components"][ENCODER]["model"]["precision"] = (
+            "fp32"  # not all processors have less
+        )
         nlp.meta.update(META)
+        for pipe in dict(nlp.pipeline).values():
+            for label in getattr(pipe, "labels", ()):
+                nlp.vocab.strings.add(label)
         nlp.to_disk(target)
         for name in OWN_FILES:
             shutil.copyfile(target / ENCODER / name, half / name)
