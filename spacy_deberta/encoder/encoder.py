@@ -186,7 +186,7 @@ class DebertaEncoder(nn.Module):
     ) -> tuple[Tensor, Packing]:
         """Packed rows of the embeddings, and how they are packed."""
         rows = check_inputs(pieces, inputs, self.config)
-        if rows.device.type == "cpu":
+        if rows.device.type == "cpu" and not torch.compiler.is_compiling():
             keep_freed_memory()
         packing = pack(lengths, rows.shape[0], rows.device)
         if inputs.positions is None:
