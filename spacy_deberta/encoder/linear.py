@@ -121,8 +121,9 @@ def _dense(weights: Tensor) -> Tensor:
 
 def _suits_onednn(rows: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN is the faster one for a weight that is not arranged."""
-    mkl = rows.dtype == torch.float32 and _has_intels_mkl()
-    return not mkl and _can_onednn(rows, weight)
+    if not _can_onednn(rows, weight):
+        return False
+    return rows.dtype != torch.float32 or not _has_intels_mkl()
 
 
 def _can_onednn(rows: Tensor, weight: Tensor) -> bool:
