@@ -12,6 +12,7 @@ judge         item with gold answer -> evidence                `calibrate`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -32,7 +33,7 @@ Rec = TypeVar("Rec", bound=Record)
 Nesting = Literal["one", "list", "stream"]
 
 
-class TaskSteps(Generic[In, Item, Rec]):
+class TaskSteps(ABC, Generic[In, Item, Rec]):
     """What is particular about a task.
 
     Attributes:
@@ -69,25 +70,25 @@ class TaskSteps(Generic[In, Item, Rec]):
         """Tell whether these are several inputs: a list or a column; tuples are pairs."""
         return is_column(inputs)
 
+    @abstractmethod
     def prepare(self, raw: Any, options: Any) -> Item:
         """Check one input.
 
         Raises:
             InputError: says what was found and what is expected.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, item: Item, options: Any) -> list[Row]:
         """Rows of one item; none where there is nothing to run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, rows: Sequence[Row], options: Any) -> list[Any]:
         """One result per row, in float32 numpy; `run_model` and `batching.cut_rows` help."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, item: Item, rows: Sequence[Row], results: Sequence[Any], options: Any) -> Rec:
         """The record of one item."""
-        raise NotImplementedError
 
     def to_hf(self, records: Sequence[Any], options: Any, nesting: Nesting) -> Any:
         """What `transformers` 4.57.6 returns for these records.
