@@ -56,10 +56,8 @@ class Linear(nn.Linear):
 
     def _arrange(self) -> Product:
         weight = self.weight.detach()
-        if weight.dtype == torch.float32 and _has_intels_mkl():
-            return _arranged_for_mkl(weight)
-        arranged = torch.ops.mkldnn._reorder_linear_weight(weight, FEW_ROWS)
-        return lambda rows, bias: _product(rows, arranged, bias)
+        mkl = weight.dtype == torch.float32 and _has_intels_mkl()
+        return _arranged_for_mkl(weight) if mkl else _arranged_for_onednn(weight)
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -146,17 +144,32 @@ def _is_fast_bfloat16(dtype: torch.dtype) -> bool:
 
 @cache
 def _has_intels_mkl() -> bool:
-    """Whether MKL is there on a processor of its maker's, where alone it takes its best way.
+    """Whether MKL is there on a processor of its maker's, where alone it takes its best way."""
+    intels = torch.backends.mkl.is_available() and "GenuineIntel" in _processor()
+    return intels and _multiplies(_arranged_for_mkl)
 
-    Its arrangement of weights is private to torch, too.
-    """
-    if not torch.backends.mkl.is_available() or "GenuineIntel" not in _processor():
-        return False
+
+@cache
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and _multiplies(_arranged_for_onednn)
+
+
+def _multiplies(arranged: Callable[[Tensor], Product]) -> bool:
+    """Whether operators that are private to torch are there and give the right product."""
     rows, weight = torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     try:
-        return torch.equal(_arranged_for_mkl(weight)(rows, None), weight.T)
+        return torch.equal(arranged(weight)(rows, None), weight.T)
     except (AttributeError, RuntimeError):
         return False
+
+
+def _processor() -> str:
+    """What the system says of the first processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as described:  # Linux
+            return described.read(VENDOR_WITHIN)
+    except OSError:
+        return platform.processor()
 
 
 def _arranged_for_mkl(weight: Tensor) -> Product:
@@ -175,25 +188,9 @@ def _arranged_for_mkl(weight: Tensor) -> Product:
     return product
 
 
-def _processor() -> str:
-    """What the system says of the first processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as described:  # Linux
-            return described.read(VENDOR_WITHIN)
-    except OSError:
-        return platform.processor()
-
-
-@cache
-def _has_onednn() -> bool:
-    """The operator is private to torch: use it where it is there and gives the right product."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    rows, weight = torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    try:
-        return torch.equal(_product(rows, weight, None), weight.T)
-    except (AttributeError, RuntimeError):
-        return False
+def _arranged_for_onednn(weight: Tensor) -> Product:
+    arranged = torch.ops.mkldnn._reorder_linear_weight(weight, FEW_ROWS)
+    return lambda rows, bias: _product(rows, arranged, bias)
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

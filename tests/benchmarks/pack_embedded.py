@@ -15,7 +15,7 @@ from pathlib import Path
 
 import spacy
 
-from spacy_deberta.checkpoints.convert import convert_folder
+from spacy_deberta.checkpoints import convert_folder
 from spacy_deberta.components.exporting import export_pipeline
 
 FILL_MASK = "fill_mask"
@@ -40,9 +40,7 @@ def pack(trained: Path, target: Path) -> None:
         convert_folder(checkpoint, half, dtype="float16")
         nlp.remove_pipe(FILL_MASK)
         nlp.config["paths"]["source"] = None
-        nlp.config["components"][ENCODER]["model"]["precision"] = (
-            "fp32"  # not all processors have less
-        )
+        nlp.config["components"][ENCODER]["model"]["precision"] = "fp32"  # fast on any processor
         nlp.meta.update(META)
         for pipe in dict(nlp.pipeline).values():
             for label in getattr(pipe, "labels", ()):

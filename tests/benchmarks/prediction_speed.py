@@ -74,7 +74,7 @@ def measure(workers: Mapping[str, EncoderWorker], name: str, rounds: int) -> lis
     found = []
     for number in range(WARM_UP + rounds):
         rates = {}
-        for label in list(workers) if number % 2 else reversed(workers):
+        for label in list(workers)[:: 1 if number % 2 else -1]:
             answer = workers[label].ask(f"time {name}")
             rates[label] = answer["words"] / answer["seconds"]
         found.append(rates)
