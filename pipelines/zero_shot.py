@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -304,7 +305,7 @@ def _hypotheses(template: Template, label: str) -> tuple[str, ...]:
             raise OptionError(
                 f"hypothesis_template={one!r}: expected '{{}}' where the label stands ({error!r})."
             ) from error
-        if filled == one:
+        if all(field is None for _, field, _, _ in Formatter().parse(one)):
             raise OptionError(f"hypothesis_template={one!r} has no '{{}}' where the label stands.")
         found.append(filled)
     if not found:

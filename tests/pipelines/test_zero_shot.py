@@ -194,6 +194,24 @@ def test_templates_by_label_and_several(nli: ZeroShotClassificationPipeline) -> 
     assert found == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-5)
 
 
+@pytest.mark.parametrize("label", ["{}", "{x}", "a {} b", "%s", "}{"])
+def test_labels_may_look_like_places_for_labels(
+    nli: ZeroShotClassificationPipeline, label: str
+) -> None:
+    found = scores_of(nli(TEXT, [label, "rivers"]))
+    written = scores_of(
+        nli(
+            TEXT,
+            ["a", "rivers"],
+            hypothesis_template={
+                "a": f"This example is {label}.",
+                "rivers": "This example is rivers.",
+            },
+        )
+    )
+    assert list(found.values()) == pytest.approx([written["a" if n == label else n] for n in found])
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
