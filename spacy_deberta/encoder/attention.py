@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from spacy_deberta.encoder.packing import Group, Packing
 from spacy_deberta.encoder.paths import choose_path
 from spacy_deberta.encoder.scores import Heads, Relative, attention_probabilities
 from spacy_deberta.encoder.table import TableRows
+
+# Keys and queries of a projected table, and what a path makes of them (`Relative.kept`).
+_Settled = tuple[Tensor | None, Tensor | None, dict[float, Any]]
 
 
 class DisentangledAttention(nn.Module):
@@ -45,7 +48,7 @@ class DisentangledAttention(nn.Module):
         self.scale = config.score_scale
         self.dropout = config.attention_probs_dropout_prob
         self.attend = choose_path(attention)
-        self._projected: WeightCache[tuple[Tensor | None, Tensor | None]] = WeightCache()
+        self._projected: WeightCache[_Settled] = WeightCache()
 
     def forward(
         self,
@@ -84,18 +87,22 @@ class DisentangledAttention(nn.Module):
             else:
                 context = self.attend(heads, relative, scale=self.scale, dropout=dropout)
             contexts.append(group.gather(context.transpose(1, 2).flatten(-2)))
-        contexts.append(contexts[0].new_zeros(packing.n_spare, hidden.shape[-1]))
-        return torch.cat(contexts), tuple(weights)
+        if packing.n_spare:
+            contexts.append(contexts[0].new_zeros(packing.n_spare, hidden.shape[-1]))
+        joined = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        return joined, tuple(weights)
 
     def project(self, table: TableRows) -> Relative:
         """The relative table as this layer's queries and keys see it."""
         side = self.position_key or self.key, self.position_query or self.query
         if self.training:
-            keys, queries = self._project(self.table_dropout(table.rows), *side)
-        else:
-            weights = [table.rows, *(weight for linear in side for weight in linear.parameters())]
-            keys, queries = self._projected.get(weights, lambda: self._settled(table.rows, *side))
-        return Relative(keys=keys, queries=queries, rows=table.index, reach=table.reach)
+            rows = self._project(self.table_dropout(table.rows), *side)
+            return Relative(*rows, rows=table.index, reach=table.reach)
+        weights = [table.rows]
+        for linear in side:
+            weights += [linear.weight] if linear.bias is None else [linear.weight, linear.bias]
+        keys, queries, kept = self._projected.get(weights, lambda: self._settled(table.rows, *side))
+        return Relative(keys, queries, rows=table.index, reach=table.reach, kept=kept)
 
     def train(self, mode: bool = True) -> Self:
         """As `nn.Module.train`; weights may change from here on."""
@@ -111,14 +118,13 @@ class DisentangledAttention(nn.Module):
             self.heads(query(rows)) if self.has_p2c else None,
         )
 
-    def _settled(
-        self, rows: Tensor, key: Linear, query: Linear
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def _settled(self, rows: Tensor, key: Linear, query: Linear) -> _Settled:
         """The same with each head's rows together: they are read again and again."""
         keys, queries = self._project(rows, key, query)
         return (
             None if keys is None else keys.contiguous(),
             None if queries is None else queries.contiguous(),
+            {},
         )
 
     def heads(self, rows: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
+from operator import is_
 from typing import Generic, TypeVar
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 T = TypeVar("T")
+_State = tuple[int, int, torch.dtype]  # address, changes that torch counted, precision
 
 
 class WeightCache(Generic[T]):
@@ -25,7 +28,7 @@ class WeightCache(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._entry: tuple[tuple[int, list[_State]], T] | None = None
+        self._entry: _Entry[T] | None = None
         _count_steps()
 
     def get(self, weights: Sequence[Tensor | None], make: Callable[[], T]) -> T:
@@ -34,15 +37,16 @@ class WeightCache(Generic[T]):
         With gradients, or with weights whose changes torch does not count, nothing is kept.
         """
         given = [weight for weight in weights if weight is not None]
-        if not can_keep(given):
-            return make()
-        state = (_Steps.n_taken, [_State(weight) for weight in given])
+        return self.get_kept(given, make) if can_keep(given) else make()
+
+    def get_kept(self, weights: Sequence[Tensor], make: Callable[[], T]) -> T:
+        """As `get`, of weights that `can_keep` holds for."""
         entry = self._entry  # read once: another thread may replace it
-        if entry is None or entry[0] != state:
+        if entry is None or not entry.is_of(weights):
+            steps, states = _Steps.n_taken, [_state(weight) for weight in weights]
             with torch.inference_mode(False), torch.no_grad():
-                entry = (state, make())
-            self._entry = entry
-        return entry[1]
+                entry = self._entry = _Entry(make(), steps, weights, states)
+        return entry.value
 
     def clear(self) -> None:
         """Forget the value."""
@@ -52,21 +56,34 @@ class WeightCache(Generic[T]):
         return WeightCache, ()
 
 
-class _State:
-    """A weight as it is now; holds it, so that no other tensor can take its address."""
+@dataclass(frozen=True, eq=False)
+class _Entry(Generic[T]):
+    """A value and what it was made of.
 
-    def __init__(self, weight: Tensor) -> None:
-        self._weight = weight
-        self._seen = (weight.data_ptr(), weight._version, weight.dtype)
+    Attributes:
+        value: the value.
+        steps: of optimizers, taken before it was made.
+        weights: are held, so that no other tensor can take their addresses.
+        states: of the weights, when it was made.
+    """
 
-    def __eq__(self, other: object) -> bool:
+    value: T
+    steps: int
+    weights: Sequence[Tensor]
+    states: list[_State]
+
+    def is_of(self, weights: Sequence[Tensor]) -> bool:
+        """Whether it was made of these weights as they are now."""
         return (
-            isinstance(other, _State)
-            and self._weight is other._weight
-            and self._seen == other._seen
+            self.steps == _Steps.n_taken
+            and len(weights) == len(self.weights)
+            and all(map(is_, weights, self.weights))
+            and [_state(weight) for weight in weights] == self.states
         )
 
-    __hash__ = None  # type: ignore[assignment]  # it changes with the weight's next change
+
+def _state(weight: Tensor) -> _State:
+    return weight.data_ptr(), weight._version, weight.dtype
 
 
 class _Steps:
@@ -91,5 +108,5 @@ def can_keep(weights: Sequence[Tensor]) -> bool:
     return (
         not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and not any(weight.is_inference() for weight in weights)
+        and not any(map(Tensor.is_inference, weights))
     )

@@ -45,7 +45,7 @@ class Linear(nn.Linear):
         """(..., in_features) to (..., out_features)."""
         few = rows.numel() <= FEW_ROWS * self.in_features
         if few and can_keep([self.weight]) and _can_onednn(rows, self.weight):
-            return self._arranged.get([self.weight], self._arrange)(rows, self.bias)
+            return self._arranged.get_kept([self.weight], self._arrange)(rows, self.bias)
         return linear(rows, self.weight, self.bias)
 
     def train(self, mode: bool = True) -> Self:
@@ -96,13 +96,13 @@ def pairwise(rows: Tensor, others: Tensor) -> Tensor:
     return products[0][None] if len(products) == 1 else torch.stack(products)
 
 
-def add_pairwise_(sums: Tensor, rows: Tensor, others: Tensor) -> None:
-    """Add `pairwise` to sums (G, M, N)."""
+def add_pairwise_(sums: Tensor, rows: Tensor, others: Tensor, scale: float) -> None:
+    """Add scale times `pairwise` to sums (G, M, N)."""
     if not _suits_onednn_singly(rows, others):
-        sums.baddbmm_(rows, others.transpose(-1, -2))
+        sums.baddbmm_(rows, others.transpose(-1, -2), alpha=scale)
         return
     for number, (a, b) in enumerate(zip(rows, _dense(others), strict=True)):
-        sums[number] += _product(a, b, None)
+        sums[number].add_(_product(a, b, None), alpha=scale)
 
 
 def _suits_onednn_singly(rows: Tensor, others: Tensor) -> bool:

@@ -6,6 +6,7 @@ Letters: B batch, H heads, L length, D head width, R rows of the position table 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class Relative:
         places: (B, Q) place of every query among the keys of its sequence; None = query i stands
             at key i. Other places than that are for the plain path alone.
         reach: from this distance on, either way, all distances read the same row; None = unknown.
+        kept: where a path may keep what it makes of keys and queries, by the scale, for as long as
+            they are the same; None = they are of this call alone.
     """
 
     keys: Tensor | None
@@ -30,6 +33,7 @@ class Relative:
     rows: Tensor
     places: Tensor | None = None
     reach: int | None = None
+    kept: dict[float, Any] | None = None
 
     def index(self, length: int) -> Tensor:
         """Table row of every query and key, by the distance between their places.

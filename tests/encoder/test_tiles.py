@@ -91,3 +91,21 @@ def test_every_distance_from_reach_on_reads_one_row() -> None:
         rows = distance_rows(200, buckets=buckets, max_distance=16)
         middle = len(rows) // 2
         assert len(set(rows[middle + 16 :])) == len(set(rows[: middle - 15])) == 1
+
+
+def test_all_short_lengths_read_one_kept_table() -> None:
+    keys, queries = (draw(HEADS, 2 * BUCKETS, WIDTH, seed=n) for n in (3, 4))
+    rows = torch.from_numpy(distance_rows(300, buckets=BUCKETS, max_distance=MAX_DISTANCE))
+    relative = Relative(keys, queries, rows, reach=MAX_DISTANCE, kept={})
+    tables = []
+    for length in (16, 1, 2, 255, 256, 257, 300):
+        query, key, value = (draw(1, HEADS, length, WIDTH, seed=n) for n in range(3))
+        heads = Heads(query, key, value, None)
+        with torch.inference_mode():
+            found = attend_tiles(heads, relative, scale=SCALE, dropout=0.0)
+            expected = attend_plain(heads, relative, scale=SCALE, dropout=0.0)
+        torch.testing.assert_close(found, expected)
+        assert relative.kept is not None
+        tables += relative.kept.values()
+    assert all(table is tables[0] for table in tables)
+    assert not tables[0].rising.is_inference()

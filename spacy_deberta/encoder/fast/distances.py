@@ -15,32 +15,35 @@ from torch import Tensor
 
 from spacy_deberta.encoder.linear import pairwise
 from spacy_deberta.encoder.scores import Relative
+from spacy_deberta.encoder.table import SHORT
 
-WHOLE = 256  # up to this length one tile is everything: smaller ones cost more calls than they save
+WHOLE = SHORT  # up to this length one tile is everything: smaller ones cost more than they save
 TILE = 128  # rows of a tile beyond that
 STEP = 32  # numbers; products as wide as a multiple of it start every row on a cache line
 
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """The projected table by distance.
+    """The projected table by distance, scaled.
 
     Attributes:
-        falling: (H, W, D) key side, distances from `far` down to -`far`, and fewer than STEP rows
-            that nobody reads; None without c2p.
+        falling: (H, W, D) key side, distances from `far` down to -`far`, and STEP - 1 rows that
+            nobody reads; None without c2p.
         rising: (H, W, D) query side, distances from -`far` up, likewise; None without p2c.
         far: the largest distance.
+        scale: the factor in both sides.
     """
 
     falling: Tensor | None
     rising: Tensor | None
     far: int
+    scale: float
 
     def of(self, heads: slice) -> Distances:
         """The same of some heads."""
         sides = (self.falling, self.rising)
         falling, rising = (None if rows is None else rows[heads] for rows in sides)
-        return Distances(falling, rising, self.far)
+        return Distances(falling, rising, self.far, self.scale)
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,30 @@ class Tile:
 
 
 def expand(relative: Relative | None, far: int, scale: float) -> Distances:
-    """The table by distance, its query side scaled as the queries are."""
+    """The table by distance, up to `far`."""
     if relative is None:
-        return Distances(None, None, far)
+        return Distances(None, None, far, scale)
     longest = (relative.rows.shape[0] + 1) // 2
     rows = relative.rows[longest - 1 - far : longest + far]
-    # One tile for everything takes the table as it is, dense; others need their last rows rounded.
-    spare = rows[:1].expand(-(2 * far + 1) % STEP if far < WHOLE else STEP - 1)
+    spare = rows[:1].expand(STEP - 1)
     falling = rising = None
     if relative.keys is not None:
-        falling = relative.keys.index_select(1, torch.cat((rows.flip(0), spare)))
+        falling = relative.keys.index_select(1, torch.cat((rows.flip(0), spare))) * scale
     if relative.queries is not None:
         rising = relative.queries.index_select(1, torch.cat((rows, spare))) * scale
-    return Distances(falling, rising, far)
+    return Distances(falling, rising, far, scale)
+
+
+def expand_once(relative: Relative | None, far: int, scale: float) -> Distances:
+    """The table by distance, up to `far` or farther; the one of all short sequences is kept."""
+    n_known = 0 if relative is None else relative.rows.shape[0]
+    if relative is None or relative.kept is None or far >= WHOLE or n_known < 2 * WHOLE - 1:
+        return expand(relative, far, scale)
+    if scale not in relative.kept:
+        with torch.inference_mode(False), torch.no_grad():
+            relative.kept[scale] = expand(relative, WHOLE - 1, scale)
+    kept: Distances = relative.kept[scale]
+    return kept
 
 
 def tiles(rows: slice, others: slice, far: int) -> Iterator[Tile]:

@@ -29,6 +29,7 @@ from spacy_deberta.encoder.fast.distances import (
     by_distance,
     by_place,
     expand,
+    expand_once,
     tiles,
 )
 from spacy_deberta.encoder.linear import add_pairwise_, pairwise
@@ -56,14 +57,13 @@ def attend_tiles(
     trained = torch.is_grad_enabled()
     block = length if trained else min(length, BLOCK)
     reach = length if trained or relative is None else relative.reach or length
+    by_distance = expand if trained else expand_once
     # Query and key are read several times, and slowly unless each head's rows are together.
-    query = (heads.query.transpose(0, 1) * scale).contiguous()
-    key = heads.key.transpose(0, 1).contiguous()
     rows = _Rows(
-        query,
-        key,
+        heads.query.transpose(0, 1).contiguous(),
+        heads.key.transpose(0, 1).contiguous(),
         heads.value.transpose(0, 1),
-        distances=expand(relative, min(length - 1, reach + BLOCK + TILE), scale),
+        distances=by_distance(relative, min(length - 1, reach + BLOCK + TILE), scale),
         blocked=None if heads.keep is None else ~heads.keep[:, None, :],
         reach=reach,
     )
@@ -75,7 +75,7 @@ class _Rows:
     """Heads first.
 
     Attributes:
-        query: (H, B, L, D), scaled.
+        query: (H, B, L, D).
         key: (H, B, L, D).
         value: (H, B, L, D).
         distances: the position terms by distance.
@@ -118,7 +118,7 @@ def _attend_whole(rows: _Rows, dropout: float) -> Tensor:
     """(B, H, L, D), differentiable."""
     distances = rows.distances
     scores: Tensor = _Scores.apply(  # type: ignore[no-untyped-call]
-        rows.query, rows.key, distances.falling, distances.rising
+        rows.query, rows.key, distances.falling, distances.rising, distances.scale
     )
     if rows.blocked is not None:
         scores = scores.masked_fill(rows.blocked, float("-inf"))
@@ -142,7 +142,7 @@ def _fill_scores(
         scores: (H, B, Q, L), of a block of queries.
         query: (H, B, Q, D).
         key: (H, B, L, D).
-        distances: of these heads.
+        distances: of these heads; their scale is that of all three terms.
         places: where the block's queries stand.
         reach: from this distance on, all read one row.
     """
@@ -153,7 +153,7 @@ def _fill_scores(
         _fill_far(scores[..., : near.start], query, key[:, :, : near.start], distances, before=True)
     if near.stop < length:
         _fill_far(scores[..., near.stop :], query, key[:, :, near.stop :], distances, before=False)
-    add_pairwise_(scores.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1))
+    add_pairwise_(scores.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1), distances.scale)
 
 
 def _fill_near(
@@ -197,11 +197,17 @@ class _Scores(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, falling: Tensor | None, rising: Tensor | None
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        falling: Tensor | None,
+        rising: Tensor | None,
+        scale: float,
     ) -> Tensor:
         ctx.save_for_backward(query, key, falling, rising)
+        ctx.scale = scale
         length = query.shape[2]
-        places, distances = slice(0, length), Distances(falling, rising, length - 1)
+        places, distances = slice(0, length), Distances(falling, rising, length - 1, scale)
         scores = query.new_empty(*query.shape[:-1], length)
         for group in _head_groups(query, length):
             mine = (scores[group], query[group], key[group], distances.of(group))
@@ -220,13 +226,13 @@ class _Scores(torch.autograd.Function):
             turned = up.transpose(-1, -2)
             for side, (mine, other, gradient) in enumerate(((q, k, up), (k, q, turned))):
                 products = pairwise(gradient.flatten(0, 1), other.flatten(0, 1).transpose(-1, -2))
-                below[side][group] = products.view_as(mine)
+                torch.mul(products.view_as(mine), ctx.scale, out=below[side][group])
                 table, by_table = (falling, rising)[side], tables[side]
                 if table is not None and by_table is not None:
                     by_table[group] = _backward_by_place(
                         mine, table[group], gradient, below[side][group]
                     )
-        return *below, *tables
+        return *below, *tables, None
 
 
 def _backward_by_place(rows: Tensor, table: Tensor, above: Tensor, below: Tensor) -> Tensor:
