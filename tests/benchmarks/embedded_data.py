@@ -56,8 +56,13 @@ def keys_of(doc: Doc) -> set[str]:
 
 
 def ewt(tasks: Path, part: str, vocab: Vocab) -> Iterable[Doc]:
-    """A treebank, one sentence per Doc."""
-    text = gzip.decompress((tasks / "ud_en_ewt" / f"{part}.conllu.gz").read_bytes()).decode()
+    """Tags and dependencies."""
+    return read_treebank(tasks / "ud_en_ewt" / f"{part}.conllu.gz")
+
+
+def read_treebank(file: Path) -> Iterable[Doc]:
+    """One sentence per Doc."""
+    text = gzip.decompress(file.read_bytes()).decode("utf-8")
     return conllu_to_docs(text, n_sents=1, no_print=True)
 
 

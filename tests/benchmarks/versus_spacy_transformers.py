@@ -18,7 +18,7 @@ DIFFERENCES = """What still differs in training:
 - Their Adam.v1 and our AdamW are both Adam with decoupled weight decay, at the same rates, betas,
   epsilon and decay. Theirs also decays norms and biases, clips each parameter's gradient by itself
   where ours clips the encoder's as a whole, and adds epsilon before it corrects the second moment.
-- Theirs has one rate for encoder and NER, so ours does too (head_learn_rate_scale = 1), except in
+- Theirs has one rate for encoder and head, so ours does too (head_learn_rate_scale = 1), except in
   the row "as shipped".
 - Theirs counts windows in tokens, ours in pieces; these sentences fit into one window of either.
 - Theirs gives a token also the first piece of the token after it (explosion/spaCy#13730).
@@ -63,8 +63,9 @@ def their_config(ours: Config, source: Path) -> Config:
     settings = config["components"].pop("deberta")["model"]
     window, stride = settings["window"], settings["stride"]
     config["components"]["transformer"] = their_component(source, window=window, stride=stride)
-    config["nlp"]["pipeline"] = ["transformer", "ner"]
-    config["components"]["ner"]["model"]["tok2vec"]["*"]["encoder"] = {
+    head = config["nlp"]["pipeline"][-1]
+    config["nlp"]["pipeline"] = ["transformer", head]
+    config["components"][head]["model"]["tok2vec"]["*"]["encoder"] = {
         "@architectures": "spacy-transformers.TransformerListener.v1",
         "pooling": {"@layers": "reduce_mean.v1"},
         "grad_factor": 1.0,

@@ -1,6 +1,6 @@
-"""Train one NER pipeline and measure it. Runs in our environment and in that of a peer.
+"""Train one pipeline and measure it. Runs in our environment and in that of a peer.
 
-    python tests/benchmarks/ner_worker.py CONFIG.cfg TEST.spacy RESULT.json
+    python tests/benchmarks/training_worker.py CONFIG.cfg TEST.spacy SCORE RESULT.json
 
 Needs spaCy and the package that the config names. Nothing is evaluated during training, and the
 weights of the last step are scored: the rate has reached zero there.
@@ -10,6 +10,7 @@ import json
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -33,21 +34,23 @@ class Result:
     """What one training gave.
 
     Attributes:
-        f1: entity F1 on the test part, percent.
+        score: on the test part, percent.
         seconds: of all training steps, without start-up and evaluation.
         train_words: words per second in training.
         predict_words: words per second of nlp.pipe, from texts, median.
         memory: largest resident size in training, MiB.
+        disk: size of the saved pipeline, MiB.
     """
 
-    f1: float
+    score: float
     seconds: float
     train_words: float
     predict_words: float
     memory: float
+    disk: float
 
 
-def measure(config: Path, test: Path) -> Result:
+def measure(config: Path, test: Path, score: str) -> Result:
     """Train, score and time."""
     nlp = init_nlp(load_config(config))
     start = time.perf_counter()
@@ -55,8 +58,9 @@ def measure(config: Path, test: Path) -> Result:
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB
     examples = list(Corpus(test)(nlp))
-    f1 = 100 * nlp.evaluate(examples)["ents_f"]
-    return Result(f1, seconds, words / seconds, predict(nlp, examples), memory)
+    percent = 100 * nlp.evaluate(examples)[score]
+    rate = predict(nlp, examples)
+    return Result(percent, seconds, words / seconds, rate, memory, size_on_disk(nlp))
 
 
 def train(nlp: Language) -> int:
@@ -65,8 +69,17 @@ def train(nlp: Language) -> int:
     for number, info in enumerate(_steps(nlp)):
         words = info["words"]
         if number % PROGRESS == 0:
-            print(f"    step {number}, ner loss {info['losses']['ner']:.1f}", flush=True)
+            losses = ", ".join(f"{name} {loss:.1f}" for name, loss in info["losses"].items())
+            print(f"    step {number}, {losses}", flush=True)
     return words
+
+
+def size_on_disk(nlp: Language) -> float:
+    """MiB of the saved pipeline."""
+    with tempfile.TemporaryDirectory() as folder:
+        nlp.to_disk(folder)
+        files = [file for file in Path(folder).rglob("*") if file.is_file()]
+        return sum(file.stat().st_size for file in files) / KIB**2
 
 
 def predict(nlp: Language, examples: list[Example]) -> float:
@@ -105,5 +118,5 @@ def _steps(nlp: Language) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    result = measure(Path(sys.argv[1]), Path(sys.argv[2]))
-    Path(sys.argv[3]).write_text(json.dumps(asdict(result)), encoding="utf-8")
+    result = measure(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    Path(sys.argv[4]).write_text(json.dumps(asdict(result)), encoding="utf-8")

@@ -1,9 +1,11 @@
-"""NER with the same weights in spacy-deberta and in spacy-transformers: F1, time, speed, memory.
+"""A task with the same weights in spacy-deberta and in spacy-transformers: score, speed, memory.
 
     python -m tests.benchmarks.peers spacy-transformers-1.4.0      # once
-    python -m tests.benchmarks.ner_against_spacy_transformers --source FOLDER --seeds 0,1,2
+    python -m tests.benchmarks.training_against_spacy_transformers --source FOLDER --seeds 0,1,2
+    python -m tests.benchmarks.training_against_spacy_transformers --source FOLDER --treebank DIR
 
-Data and split are those of the demo. Every training is a process of its own; within a seed they
+Entities of the demo's tweets; or fine-grained tags of a treebank, whose parts are named
+PART.conllu.gz, tested on the first 600 sentences of the test part. Every training is a process of its own; within a seed they
 run one after the other, so that slow changes of the machine meet all of them.
 """
 
@@ -18,14 +20,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spacy.tokens import DocBin
 from spacy.util import load_config
 from thinc.api import Config
 
 from examples.ner_demo.data import prepare_data
+from tests.benchmarks.embedded_data import read_treebank
 from tests.benchmarks.encoder_check import check_outputs
 from tests.benchmarks.machine import describe_machine
-from tests.benchmarks.ner_worker import Result
 from tests.benchmarks.peers import SPACY_TRANSFORMERS, peer_python
+from tests.benchmarks.training_worker import Result
 from tests.benchmarks.versus_spacy_transformers import (
     DIFFERENCES,
     OURS,
@@ -35,10 +39,29 @@ from tests.benchmarks.versus_spacy_transformers import (
     worker_environment,
 )
 
-CONFIG = Path("configs/ner_v2.cfg")
-WORKER = Path(__file__).with_name("ner_worker.py")
+WORKER = Path(__file__).with_name("training_worker.py")
+TESTED = 600  # sentences of a treebank
 SHIPPED = f"{OURS}, as shipped"
-ROW = "| {:27} | {:>15} | {:>12} | {:>12} | {:>12} | {:>8} |"
+ROW = "| {:27} | {:>16} | {:>9} | {:>9} | {:>10} | {:>7} | {:>5} |"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        component: of the pipeline.
+        config: file that has its settings.
+        score: what `nlp.evaluate` calls the score.
+    """
+
+    component: str
+    config: Path
+    score: str
+
+
+ENTITIES = Task("ner", Path("configs/ner_v2.cfg"), "ents_f")
+TAGS = Task("tagger", Path("configs/tagger_parser_v2.cfg"), "tag_acc")
 
 
 @dataclass(frozen=True)
@@ -54,6 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--source", type=Path, required=True, help="checkpoint folder")
+    parser.add_argument("--treebank", type=Path, help="folder; default: the demo's entities")
     parser.add_argument("--steps", type=int, default=520)
     parser.add_argument("--seeds", type=_parse_seeds, default=[0], help="0,1,2")
     parser.add_argument("--learn-rate", type=float, default=1e-4)
@@ -67,8 +91,10 @@ def parse_arguments() -> argparse.Namespace:
 def our_config(
     arguments: argparse.Namespace, files: Mapping[str, Path], *, head_scale: float | None
 ) -> Config:
-    """configs/ner_v2.cfg for this benchmark; None = the head's rate as the file has it."""
+    """The task's config for this benchmark; None = the head's rate as the file has it."""
+    task = task_of(arguments)
     overrides = {
+        "nlp.pipeline": ["deberta", task.component],
         "paths.source": str(arguments.source.resolve()),
         "paths.train": str(files["train"]),
         "paths.dev": str(files["dev"]),
@@ -79,7 +105,28 @@ def our_config(
     }
     if head_scale is not None:
         overrides["training.optimizer.head_learn_rate_scale"] = head_scale
-    return load_config(CONFIG, overrides=overrides, interpolate=True)
+    config = load_config(task.config, overrides=overrides, interpolate=True)
+    for name in set(config["components"]) - {"deberta", task.component}:
+        del config["components"][name]
+    return config
+
+
+def task_of(arguments: argparse.Namespace) -> Task:
+    """Tags of a treebank if there is one."""
+    return TAGS if arguments.treebank else ENTITIES
+
+
+def prepare(arguments: argparse.Namespace, folder: Path) -> dict[str, Path]:
+    """The .spacy file of each part."""
+    if arguments.treebank is None:
+        return prepare_data(None, folder)
+    folder.mkdir()
+    files = {}
+    for part in ("train", "dev", "test"):
+        files[part] = folder / f"{part}.spacy"
+        docs = list(read_treebank(arguments.treebank / f"{part}.conllu.gz"))
+        DocBin(docs=docs if part == "train" else docs[:TESTED]).to_disk(files[part])
+    return files
 
 
 def contestants(
@@ -99,33 +146,36 @@ def contestants(
     return rows
 
 
-def run(contestant: Contestant, seed: int, test: Path, folder: Path, threads: int) -> Result:
+def run(
+    contestant: Contestant, seed: int, test: Path, score: str, folder: Path, threads: int
+) -> Result:
     """Train and measure one of them with one seed."""
     print(f"  {contestant.name}, seed {seed}", flush=True)
     config, result = folder / "config.cfg", folder / "result.json"
     seeded = contestant.config.copy()
     seeded["system"]["seed"] = seeded["training"]["seed"] = seed
     seeded.to_disk(config)
-    command = [str(contestant.python), str(WORKER), str(config), str(test), str(result)]
+    command = [str(contestant.python), str(WORKER), str(config), str(test), score, str(result)]
     subprocess.run(command, check=True, env=worker_environment(threads))
     return Result(**json.loads(result.read_text(encoding="utf-8")))
 
 
 def print_table(results: Mapping[str, list[Result]]) -> None:
-    """Means over the seeds, the range of F1, and ratios to theirs."""
-    print(ROW.format("", "test F1", "training", "words/s", "words/s", "memory"))
-    print(ROW.format("", "(range)", "", "training", "prediction", "MiB"))
-    print(ROW.format(*["-" * n for n in (27, 15, 12, 12, 12, 8)]))
+    """Means over the seeds, the range of scores, and ratios to theirs."""
+    print(ROW.format("", "test score", "training", "words/s", "words/s", "memory", "disk"))
+    print(ROW.format("", "(range)", "", "training", "prediction", "MiB", "MiB"))
+    print(ROW.format(*["-" * n for n in (27, 16, 9, 9, 10, 7, 5)]))
     for name, runs in results.items():
-        f1s = [result.f1 for result in runs]
+        scores = [result.score for result in runs]
         print(
             ROW.format(
                 name,
-                f"{statistics.mean(f1s):.1f} ({min(f1s):.1f}-{max(f1s):.1f})",
+                f"{statistics.mean(scores):.1f} ({min(scores):.1f}-{max(scores):.1f})",
                 f"{statistics.mean(result.seconds for result in runs):.0f} s",
                 f"{statistics.mean(result.train_words for result in runs):.0f}",
                 f"{statistics.mean(result.predict_words for result in runs):.0f}",
                 f"{max(result.memory for result in runs):.0f}",
+                f"{max(result.disk for result in runs):.0f}",
             )
         )
     for name, runs in results.items():
@@ -152,16 +202,19 @@ def main() -> None:
     machine = describe_machine(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        files = prepare_data(None, folder / "data")
+        files = prepare(arguments, folder / "data")
         check_outputs(arguments.source, files["dev"], folder, arguments.threads)
         rows = contestants(arguments, files, folder)
         results: dict[str, list[Result]] = {row.name: [] for row in rows}
         for seed in arguments.seeds:
             for row in rows:
-                result = run(row, seed, files["test"], folder, arguments.threads)
+                score = task_of(arguments).score
+                result = run(row, seed, files["test"], score, folder, arguments.threads)
                 results[row.name].append(result)
                 print(f"    {result}", flush=True)
-    print(f"\n{arguments.steps} steps, rate {arguments.learn_rate:g}, {len(arguments.seeds)} seeds")
+    task = task_of(arguments)
+    print(f"\n{task.component}: {task.score}, {len(arguments.seeds)} seeds")
+    print(f"{arguments.steps} steps, rate {arguments.learn_rate:g}")
     print(machine)
     print(f"command: python -m tests.benchmarks.{Path(__file__).stem} {' '.join(sys.argv[1:])}\n")
     print_table(results)
