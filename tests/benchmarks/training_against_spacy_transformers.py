@@ -5,8 +5,8 @@
     python -m tests.benchmarks.training_against_spacy_transformers --source FOLDER --treebank DIR
 
 Entities of the demo's tweets; or fine-grained tags of a treebank, whose parts are named
-PART.conllu.gz, tested on the first 600 sentences of the test part. Every training is a process of its own; within a seed they
-run one after the other, so that slow changes of the machine meet all of them.
+PART.conllu.gz, tested on the first 600 sentences of its test part. Every training is a process of
+its own; within a seed they run one after the other, so that slow changes of the machine meet all.
 """
 
 import argparse
