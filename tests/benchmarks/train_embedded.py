@@ -38,7 +38,7 @@ MIX: dict[str, tuple[float, tuple[str, ...]]] = {  # file -> Docs per step, comp
     "qa": (0.5, ("qa",)),  # of ten questions each
     "mc_codah": (2, ("choice",)),
     "mc_csqa": (2, ("choice",)),
-    "text": (8, ("fill_mask",)),
+    "text": (16, ("fill_mask",)),
 }
 LINE = (60, 600)  # characters of a line of running text
 SAMPLE = 4000  # Docs of a file to learn labels from
