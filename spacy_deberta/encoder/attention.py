@@ -98,9 +98,7 @@ class DisentangledAttention(nn.Module):
         if self.training:
             rows = self._project(self.table_dropout(table.rows), *side)
             return Relative(*rows, rows=table.index, reach=table.reach)
-        weights = [table.rows]
-        for linear in side:
-            weights += [linear.weight] if linear.bias is None else [linear.weight, linear.bias]
+        weights = [table.rows, *(weight for linear in side for weight in linear.parameters())]
         keys, queries, kept = self._projected.get(weights, lambda: self._settled(table.rows, *side))
         return Relative(keys, queries, rows=table.index, reach=table.reach, kept=kept)
 

@@ -57,13 +57,13 @@ def attend_tiles(
     trained = torch.is_grad_enabled()
     block = length if trained else min(length, BLOCK)
     reach = length if trained or relative is None else relative.reach or length
-    by_distance = expand if trained else expand_once
+    lay_out = expand if trained else expand_once
     # Query and key are read several times, and slowly unless each head's rows are together.
     rows = _Rows(
         heads.query.transpose(0, 1).contiguous(),
         heads.key.transpose(0, 1).contiguous(),
         heads.value.transpose(0, 1),
-        distances=by_distance(relative, min(length - 1, reach + BLOCK + TILE), scale),
+        distances=lay_out(relative, min(length - 1, reach + BLOCK + TILE), scale),
         blocked=None if heads.keep is None else ~heads.keep[:, None, :],
         reach=reach,
     )
