@@ -137,3 +137,35 @@ def test_encoder_gives_the_same_bits_whatever_it_saw_before() -> None:
 def test_encoder_in_evaluation_equals_the_one_with_gradients() -> None:
     model = encoder()
     torch.testing.assert_close(states(model), model(PIECES, LENGTHS).last_hidden_state)
+
+
+class _WithMore(nn.Module):
+    """A projection with a low-rank part beside it, as adapters put in its place."""
+
+    def __init__(self, projection: nn.Linear) -> None:
+        super().__init__()
+        self.projection = projection
+        self.more = nn.Parameter(torch.zeros(projection.weight.shape))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.projection.weight
+
+    @property
+    def bias(self) -> torch.Tensor:
+        return self.projection.bias
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.add(self.projection(rows), rows @ self.more.t())
+
+
+def test_weights_of_a_module_in_the_place_of_a_projection_count() -> None:
+    model = encoder()
+    attention = model.layers[0].attention
+    attention.key = _WithMore(attention.key)
+    before = states(model)
+    with torch.no_grad():
+        attention.key.more.normal_(std=0.3)
+    found = states(model)
+    assert not torch.allclose(found, before)
+    assert torch.equal(found, states(copy.deepcopy(model)))
