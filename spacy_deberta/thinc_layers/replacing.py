@@ -13,6 +13,9 @@ from thinc.api import Model
 from spacy_deberta.thinc_layers.layer_mix import build_layers_model
 from spacy_deberta.thinc_layers.listeners import listener_state
 
+# of DebertaModel.v1, which SequenceModel.v1 has, too
+SHARED_SETTINGS = ("source", "batch_pieces", "precision", "device", "gradient_checkpointing")
+
 
 def replace_listener(
     encoder: Model[Any, Any], listener: Model[Any, Any], component: Any
@@ -48,7 +51,7 @@ def replace_listener_config(encoder: dict[str, Any], listener: dict[str, Any]) -
     """
     name = listener.get("@architectures")
     if name == "spacy-deberta.SequenceListener.v1":
-        shared = {key: encoder[key] for key in encoder if key in ("source", "batch_pieces")}
+        shared = {key: encoder[key] for key in encoder if key in SHARED_SETTINGS}
         return {"@architectures": "spacy-deberta.SequenceModel.v1", **shared}
     if name == "spacy-deberta.LayersListener.v1":
         own = {key: listener[key] for key in listener if key in ("layers", "mix")}

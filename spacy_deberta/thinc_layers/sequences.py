@@ -24,6 +24,7 @@ from torch import Tensor
 
 from spacy_deberta.alignment import pack_windows
 from spacy_deberta.errors import AlignmentError, ConfigError, PipelineError
+from spacy_deberta.thinc_layers.compute import Compute
 from spacy_deberta.thinc_layers.listeners import ANY, ListenerState, init, listener_state
 from spacy_deberta.thinc_layers.shim import DebertaShim
 from spacy_deberta.thinc_layers.transformer import shim_of
@@ -120,17 +121,24 @@ def build_sequence_listener(upstream: str = ANY, grad_factor: float = 1.0) -> Se
 def build_sequence_model(
     source: Optional[str] = None,  # noqa: UP045  (as in every registered function of spaCy)
     batch_pieces: int = 8192,
+    precision: str = "fp32",
+    device: str = "auto",
+    gradient_checkpointing: bool = False,
 ) -> SequencesToRows:
     """An encoder of the component's own, registered as `spacy-deberta.SequenceModel.v1`.
 
     Args:
         source: checkpoint folder; null = the embedded model. A saved pipeline does not need it.
         batch_pieces: most pieces that go through the encoder at once. Memory, not results.
+        precision: of the encoder's products: fp32, bf16, or fp16 (CUDA only).
+        device: "auto" = where thinc computes; or a device such as "cuda:1", without cupy, too.
+        gradient_checkpointing: in training, less memory for more time.
 
     Raises:
-        ConfigError: a budget that holds nothing.
+        ConfigError: unknown precision or device, or a budget that holds nothing.
     """
-    return sequence_model_of(DebertaShim(source, "mean"), batch_pieces)
+    compute = Compute(precision, device, gradient_checkpointing)
+    return sequence_model_of(DebertaShim(source, "mean", compute), batch_pieces)
 
 
 def sequence_model_of(shim: DebertaShim, batch_pieces: int) -> SequencesToRows:

@@ -70,3 +70,19 @@ def test_a_replaced_listener_predicts_the_same_and_is_saved(
     assert sequence_encoder(again.get_pipe("task").model).shim is not shared
     architecture = again.config["components"]["task"]["model"]["tok2vec"]["@architectures"]
     assert architecture == "spacy-deberta.SequenceModel.v1"
+
+
+def test_a_replaced_listener_keeps_the_precision(source: Path, tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    settings = {"source": str(source), "precision": "bf16", "batch_pieces": 64}
+    nlp.add_pipe("deberta", config={"model": settings})
+    nlp.add_pipe("deberta_fill_mask", name="task")
+    nlp.initialize()
+    nlp.replace_listeners("deberta", "task", ["model.tok2vec"])
+    nlp.remove_pipe("deberta")
+    nlp.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    block = again.config["components"]["task"]["model"]["tok2vec"]
+    assert block["precision"] == "bf16"
+    assert block["batch_pieces"] == 64
+    assert sequence_encoder(again.get_pipe("task").model).shim.compute.precision == "bf16"

@@ -167,6 +167,34 @@ def test_settings_that_cannot_work_are_refused() -> None:
         sequence_encoder(Model("other", lambda m, x, t: (x, lambda d: d)))
 
 
+def test_bf16_rows_and_gradients_are_near_those_of_fp32(tiny_source: Path) -> None:
+    found = {}
+    for precision in ("fp32", "bf16"):
+        model = build_sequence_model(str(tiny_source), precision=precision)
+        model.initialize()
+        rows = np.concatenate(model.predict(sequences()))
+        trained, backprop = model.begin_update(sequences())
+        draw = np.random.default_rng(0)
+        backprop([draw.normal(size=row.shape).astype(np.float32) for row in trained])
+        weight = shim_of(model).encoder.layers[0].intermediate.weight
+        assert weight.grad is not None
+        assert rows.dtype == np.float32
+        assert weight.dtype == weight.grad.dtype == torch.float32
+        found[precision] = rows, weight.grad.numpy().ravel()
+
+    (rows, gradient), (low_rows, low_gradient) = found["fp32"], found["bf16"]
+    assert 0 < np.abs(rows - low_rows).max() < 0.1
+    lengths = np.linalg.norm(gradient) * np.linalg.norm(low_gradient)
+    assert gradient @ low_gradient / lengths > 0.99
+
+
+def test_an_unknown_precision_or_device_is_refused() -> None:
+    with pytest.raises(ConfigError, match="precision='int8' is unknown"):
+        build_sequence_model(precision="int8")
+    with pytest.raises(ConfigError, match="device='tpu0' is no device"):
+        build_sequence_model(device="tpu0")
+
+
 def test_architectures_are_registered() -> None:
     for name in ("SequenceListener", "SequenceModel", "Head"):
         assert registry.architectures.get(f"spacy-deberta.{name}.v1")
