@@ -141,8 +141,9 @@ class Writer:
         self._save(counters)
 
     def _report(self, counters: Counters, result: StepResult, step: Step) -> None:
-        """Log a step that is due or strange."""
-        if result.verdict == OK and counters.step % self._settings.run.log_steps:
+        """Log a step that is due, strange or the last."""
+        is_due = counters.step % self._settings.run.log_steps == 0 or result.share >= 1
+        if result.verdict == OK and not is_due:
             return
         record: dict[str, Any] = {
             "step": counters.step,

@@ -147,6 +147,14 @@ def test_more_steps_can_be_added(tmp_path: Path) -> None:
     assert len({record["step"] for record in steps_of(tmp_path)}) == len(steps_of(tmp_path))
 
 
+@pytest.mark.parametrize(("steps", "logged"), [(3, [3]), (10, [5, 10]), (11, [5, 10, 11])])
+def test_the_last_step_is_logged_whatever_its_number(
+    tmp_path: Path, steps: int, logged: list[int]
+) -> None:
+    toy_run(tmp_path, run__steps=steps, run__log_steps=5)
+    assert [record["step"] for record in steps_of(tmp_path)] == logged
+
+
 def test_a_run_of_minutes_ends_by_time(tmp_path: Path) -> None:
     ended, _ = toy_run(tmp_path, run__steps=None, run__minutes=0.3 / 60, evaluation__every_steps=0)
     assert ended
