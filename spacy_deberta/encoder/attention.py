@@ -12,7 +12,7 @@ from spacy_deberta.config import DebertaConfig
 from spacy_deberta.encoder.cache import WeightCache
 from spacy_deberta.encoder.dropout import Dropout
 from spacy_deberta.encoder.linear import Linear
-from spacy_deberta.encoder.packing import Group, Packing
+from spacy_deberta.encoder.packing import Packing
 from spacy_deberta.encoder.paths import choose_path
 from spacy_deberta.encoder.scores import Heads, Relative, attention_probabilities
 from spacy_deberta.encoder.table import TableRows
@@ -74,13 +74,10 @@ class DisentangledAttention(nn.Module):
         relative = None if table is None else self.project(table)
         dropout = self.dropout if self.training else 0.0
         contexts, weights = [], []
-        for group in packing.groups:
-            heads = Heads(
-                self._spread(group, query),
-                self._spread(group, key),
-                self._spread(group, value),
-                group.keep,
-            )
+        split = zip(*(packing.split(rows) for rows in (query, key, value)), strict=True)
+        for group, three in zip(packing.groups, split, strict=True):
+            q, k, v = (group.by_heads(rows, self.n_heads) for rows in three)
+            heads = Heads(q, k, v, group.keep, group.filled)
             if probabilities:
                 weights.append(attention_probabilities(heads, relative, scale=self.scale))
                 context = F.dropout(weights[-1], dropout) @ heads.value
@@ -128,7 +125,3 @@ class DisentangledAttention(nn.Module):
     def heads(self, rows: Tensor) -> Tensor:
         """(..., L, hidden_size) to (..., H, L, D)."""
         return rows.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
-
-    def _spread(self, group: Group, rows: Tensor) -> Tensor:
-        """(N, hidden_size) to the group's (B, H, L, D)."""
-        return self.heads(group.spread(rows))

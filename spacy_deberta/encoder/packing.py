@@ -8,7 +8,8 @@ group of mixed lengths is padded by a bounded share.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ class Group:
         count: sequences, B.
         length: slots of each, L.
         slots: (stop - start,) slot of each row in the B * L rectangle; None = all are filled.
-        keep: (B, L) bool, true = filled; None = all.
+        keep: (B, L) bool, true = filled and attended to; None = all.
+        filled: slots before this place are kept in all sequences.
     """
 
     start: int
@@ -41,6 +43,28 @@ class Group:
     length: int
     slots: Tensor | None
     keep: Tensor | None
+    filled: int = 0
+    indexes: dict[int, Tensor] = field(default_factory=dict, repr=False)  # of `by_heads`
+
+    def by_heads(self, rows: Tensor, n_heads: int) -> Tensor:
+        """This group's rows (stop - start, H * D) as (B, H, L, D).
+
+        Empty slots hold some row of the group: nothing attends to them, and nobody reads what they
+        attend to. That spares filling the rectangle with zeros, and each head's rows lie together.
+        """
+        if self.slots is None:
+            rectangle = rows.unflatten(0, (self.count, self.length))
+            return rectangle.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+        if n_heads not in self.indexes:
+            self.indexes[n_heads] = self._index(self.slots, n_heads)
+        found: Tensor = _RowsByHeads.apply(rows, self.indexes[n_heads], self.slots)  # type: ignore[no-untyped-call]
+        return found.unflatten(1, (self.count, self.length)).transpose(0, 1)
+
+    def _index(self, slots: Tensor, n_heads: int) -> Tensor:
+        """(H, B * L) which of the parts (stop - start) * H of rows stands in a slot."""
+        owners = slots.new_zeros(self.count * self.length)
+        owners[slots] = torch.arange(len(slots), device=slots.device)
+        return owners * n_heads + torch.arange(n_heads, device=slots.device)[:, None]
 
     def spread(self, rows: Tensor) -> Tensor:
         """(N, ...) packed rows to this group's rectangle (B, L, ...), zeros in empty slots."""
@@ -86,12 +110,21 @@ class Packing:
             holes: (P,) bool by packed row, true = no piece attends to it.
         """
         kept = ~holes
-        groups = (replace(group, keep=some_kept(group.spread(kept))) for group in self.groups)
+        groups = (
+            replace(group, keep=some_kept(group.spread(kept)), filled=0) for group in self.groups
+        )
         return replace(self, groups=tuple(groups))
+
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """(P, ...) packed rows to those of each group."""
+        if len(self.groups) == 1 and not self.n_spare:
+            return (rows,)
+        sizes = [group.stop - group.start for group in self.groups]
+        return rows.split([*sizes, self.n_spare])[: len(sizes)]
 
     def restored(self, rows: Tensor, holes: Tensor | None) -> Tensor:
         """(P, W) packed rows to (N, W) in the caller's order, zeros in holes (N,)."""
-        mine = rows[self.inverse]
+        mine = rows.index_select(0, self.inverse)
         return mine if holes is None else mine.masked_fill(holes[:, None], 0.0)
 
     def squares(
@@ -121,6 +154,21 @@ class Packing:
             square.masked_fill(hole[:, None], 0.0)
             for square, hole in zip(ordered, blank, strict=True)
         )
+
+
+class _RowsByHeads(torch.autograd.Function):
+    """Rows (n, H * D) to (H, B * L, D); a gradient comes from the slots that are filled alone."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, slots: Tensor) -> Tensor:
+        ctx.save_for_backward(slots)
+        parts = rows.reshape(rows.shape[0] * index.shape[0], -1)
+        return parts.index_select(0, index.flatten()).view(*index.shape, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (slots,) = ctx.saved_tensors
+        return gradients[0].index_select(1, slots).transpose(0, 1).flatten(1), None, None
 
 
 def some_kept(keep: Tensor) -> Tensor:
@@ -206,4 +254,4 @@ def _group(
         filled = np.arange(longest)[None, :] < sizes[:, None]
         slots = torch.from_numpy(np.flatnonzero(filled)).to(device)
         keep = torch.from_numpy(filled).to(device)
-    return Group(start, start + rows, len(sizes), longest, slots, keep)
+    return Group(start, start + rows, len(sizes), longest, slots, keep, filled=int(sizes[0]))

@@ -59,12 +59,14 @@ class Heads:
         key: (B, H, L, D).
         value: (B, H, L, D).
         keep: (B, L) bool, true = a real piece, with at least one in every row; None = all real.
+        filled: keys before this place are known to be real in all sequences.
     """
 
     query: Tensor
     key: Tensor
     value: Tensor
     keep: Tensor | None
+    filled: int = 0
 
 
 def relative_bias(query: Tensor, key: Tensor, relative: Relative) -> Tensor:

@@ -65,6 +65,35 @@ def test_spread_and_gather_undo_each_other(lengths: list[int]) -> None:
         assert filled.all() if group.keep is None else torch.equal(filled, group.keep)
 
 
+@given(LENGTHS)
+def test_rows_by_heads_stand_in_their_slots_and_take_their_own_gradient(lengths: list[int]) -> None:
+    packing = pack_here(lengths)
+    rows = torch.arange(6.0 * len(packing.order)).reshape(-1, 6).requires_grad_()
+    weights = torch.arange(1.0, 1.0 + rows.numel()).reshape(rows.shape)
+    loss = torch.zeros(())
+    for group, mine in zip(packing.groups, packing.split(rows), strict=True):
+        heads = group.by_heads(mine, 3)
+        assert heads.shape == (group.count, 3, group.length, 2)
+        back = group.gather(heads.transpose(1, 2).flatten(-2))
+        assert torch.equal(back, rows[group.start : group.stop])
+        if group.keep is not None:
+            assert group.keep[:, : group.filled].all()
+        loss = loss + (back * weights[group.start : group.stop]).sum()
+    if lengths:
+        loss.backward()
+        assert rows.grad is not None
+        assert torch.equal(rows.grad[: sum(lengths)], weights[: sum(lengths)])
+
+
+def test_what_stands_in_empty_slots_takes_no_gradient() -> None:
+    packing = pack_here([9, 9, 9, 9, 9, 9, 10])
+    (group,) = packing.groups
+    rows = torch.ones(packing.order.shape[0], 2, requires_grad=True)
+    group.by_heads(packing.split(rows)[0], 1).sum().backward()
+    assert rows.grad is not None
+    assert torch.equal(rows.grad[:64], torch.ones(64, 2))
+
+
 def test_equal_lengths_are_one_group_without_a_mask() -> None:
     (group,) = pack_here([7] * 9).groups
     assert group.slots is None

@@ -31,16 +31,17 @@ def make(
     length: int, terms: tuple[str, ...], *, padded: bool, reach: int | None
 ) -> tuple[Heads, Relative]:
     query, key, value = (draw(2, HEADS, length, WIDTH, seed=n) for n in range(3))
-    keep = None
+    keep, filled = None, 0
     if padded:
-        keep = torch.arange(length) < torch.tensor([[length], [max(1, length - 2)]])
+        filled = max(1, length - 2)
+        keep = torch.arange(length) < torch.tensor([[length], [filled]])
     keys, queries = (
         draw(HEADS, 2 * BUCKETS, WIDTH, seed=3 + number) if term in terms else None
         for number, term in enumerate(("c2p", "p2c"))
     )
     rows = distance_rows(length + 2, buckets=BUCKETS, max_distance=MAX_DISTANCE)
     relative = Relative(keys, queries, torch.from_numpy(rows), reach=reach)
-    return Heads(query, key, value, keep), relative
+    return Heads(query, key, value, keep, filled), relative
 
 
 @pytest.mark.usefixtures("_small_tiles")

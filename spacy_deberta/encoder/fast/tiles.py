@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from spacy_deberta.encoder.dropout import dropout as drop
 from spacy_deberta.encoder.fast.distances import (
@@ -32,6 +33,7 @@ from spacy_deberta.encoder.fast.distances import (
     expand_once,
     tiles,
 )
+from spacy_deberta.encoder.fast.softmax import softmax
 from spacy_deberta.encoder.linear import add_pairwise_, pairwise
 from spacy_deberta.encoder.scores import Heads, Relative
 
@@ -64,7 +66,8 @@ def attend_tiles(
         heads.key.transpose(0, 1).contiguous(),
         heads.value.transpose(0, 1),
         distances=lay_out(relative, min(length - 1, reach + BLOCK + TILE), scale),
-        blocked=None if heads.keep is None else ~heads.keep[:, None, :],
+        blocked=None if heads.keep is None else ~heads.keep[:, None, heads.filled :],
+        filled=heads.filled,
         reach=reach,
     )
     return _attend_whole(rows, dropout) if trained else _attend_by_blocks(rows, block, dropout)
@@ -79,7 +82,8 @@ class _Rows:
         key: (H, B, L, D).
         value: (H, B, L, D).
         distances: the position terms by distance.
-        blocked: (B, 1, L) bool, true = no real piece; None = all are.
+        blocked: (B, 1, L - filled) bool, true = no real piece; None = all are.
+        filled: keys before this place are real in all sequences.
         reach: from this distance on, all read one row.
     """
 
@@ -88,6 +92,7 @@ class _Rows:
     value: Tensor
     distances: Distances
     blocked: Tensor | None
+    filled: int
     reach: int
 
 
@@ -107,8 +112,8 @@ def _attend_by_blocks(rows: _Rows, block: int, dropout: float) -> Tensor:
             scores = buffer[: mine.shape[:-1].numel() * length].view(shape)
             _fill_scores(scores, mine, key, distances, places=places, reach=rows.reach)
             if rows.blocked is not None:
-                scores.masked_fill_(rows.blocked, float("-inf"))
-            weights = drop(torch.softmax(scores, -1, out=scores), dropout).flatten(0, 1)
+                scores[..., rows.filled :].masked_fill_(rows.blocked, float("-inf"))
+            weights = drop(softmax(scores), dropout).flatten(0, 1)
             found = pairwise(weights, values).unflatten(0, shape[:2])
             context[:, places, group] = found.permute(1, 2, 0, 3)
     return context.transpose(1, 2)
@@ -121,7 +126,8 @@ def _attend_whole(rows: _Rows, dropout: float) -> Tensor:
         rows.query, rows.key, distances.falling, distances.rising, distances.scale
     )
     if rows.blocked is not None:
-        scores = scores.masked_fill(rows.blocked, float("-inf"))
+        blocked = F.pad(rows.blocked, (rows.filled, 0))
+        scores = scores.masked_fill(blocked, float("-inf"))
     return (drop(scores.softmax(-1), dropout) @ rows.value).transpose(0, 1)
 
 
