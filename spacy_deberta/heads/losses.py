@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spacy_deberta.errors import DataError
+from spacy_deberta.heads.vocabulary import MANY_CLASSES, vocabulary_loss
 
 _IGNORED = -100  # what torch calls a target that does not count
 
@@ -32,12 +33,14 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         DataError: labels of another shape, or a class that has no logit.
     """
     check_shape(labels, logits.shape[:-1])
-    rows, classes = widen(logits).flatten(0, -2), labels.flatten().long()
+    rows, classes = logits.flatten(0, -2), labels.flatten().long()
     _check_classes(classes, rows.shape[-1])
     counted = classes >= 0
-    total = F.cross_entropy(
-        rows, classes.masked_fill(~counted, _IGNORED), ignore_index=_IGNORED, reduction="sum"
-    )
+    if _is_vocabulary(rows):
+        total = vocabulary_loss(rows, classes)
+    else:
+        known = classes.masked_fill(~counted, _IGNORED)
+        total = F.cross_entropy(widen(rows), known, ignore_index=_IGNORED, reduction="sum")
     return total / counted.sum().clamp(min=1)
 
 
@@ -61,6 +64,12 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         wide, targets.to(wide.dtype).clamp(min=0), reduction="none"
     )
     return losses.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def _is_vocabulary(rows: Tensor) -> bool:
+    """Whether to go by a few rows at a time; other devices have no small caches to stay in."""
+    is_plain = rows.device.type == "cpu" and not torch.compiler.is_compiling()
+    return is_plain and rows.shape[-1] >= MANY_CLASSES
 
 
 def widen(logits: Tensor) -> Tensor:

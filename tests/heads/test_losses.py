@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from spacy_deberta.errors import DataError
 from spacy_deberta.heads.losses import binary_cross_entropy, cross_entropy
@@ -82,3 +83,41 @@ def test_labels_of_another_shape_are_refused(loss: object) -> None:
 def test_a_class_without_a_logit_is_refused_by_number() -> None:
     with pytest.raises(DataError, match=r"^labels: found class 4, expected classes from 0 to 3, "):
         cross_entropy(random_logits(2, 4), torch.tensor([0, 4]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("n_rows", [0, 1, 130, 300])
+def test_a_vocabulary_gives_the_loss_and_the_gradient_of_torch(
+    n_rows: int, dtype: torch.dtype
+) -> None:
+    """300 rows are three chunks and a part of one."""
+    found, exact = (random_logits(n_rows, 3000, dtype=dtype) for _ in range(2))
+    labels = torch.arange(n_rows) * 7 % 3000
+    labels[1::5] = -1
+    loss = cross_entropy(found, labels)
+    loss.backward()
+    counted = max(1, int((labels >= 0).sum()))
+    wide = torch.promote_types(dtype, torch.float32)
+    expected = F.cross_entropy(exact.to(wide), labels, ignore_index=-1, reduction="sum") / counted
+    expected.backward()
+
+    assert loss.dtype == wide
+    torch.testing.assert_close(loss, expected)
+    assert found.grad is not None
+    torch.testing.assert_close(found.grad, exact.grad)
+
+
+def test_a_vocabulary_with_extreme_rows() -> None:
+    logits = torch.zeros(4, 2000)
+    logits[0, 5] = 1e4  # the loss of its label is 0
+    logits[1, 5] = 1e4  # the loss of another is 1e4
+    logits[2] = math.nan  # ignored
+    logits[3, :1999] = -math.inf
+    logits.requires_grad_()
+    loss = cross_entropy(logits, torch.tensor([5, 6, -1, 1999]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1e4 / 3)
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[1, 5].item() == pytest.approx(1 / 3)
+    assert not logits.grad[[0, 2, 3]].any()

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from spacy_deberta.encoder.dropout import dropout as drop
 from spacy_deberta.encoder.fast.distances import (
@@ -122,12 +121,10 @@ def _attend_by_blocks(rows: _Rows, block: int, dropout: float) -> Tensor:
 def _attend_whole(rows: _Rows, dropout: float) -> Tensor:
     """(B, H, L, D), differentiable."""
     distances = rows.distances
+    tables = distances.falling, distances.rising
     scores: Tensor = _Scores.apply(  # type: ignore[no-untyped-call]
-        rows.query, rows.key, distances.falling, distances.rising, distances.scale
+        rows.query, rows.key, *tables, distances.scale, rows.blocked
     )
-    if rows.blocked is not None:
-        blocked = F.pad(rows.blocked, (rows.filled, 0))
-        scores = scores.masked_fill(blocked, float("-inf"))
     return (drop(scores.softmax(-1), dropout) @ rows.value).transpose(0, 1)
 
 
@@ -199,16 +196,20 @@ def _shifted(places: slice, base: slice) -> slice:
 
 
 class _Scores(torch.autograd.Function):
-    """Scores of whole sequences, (H, B, L, L), with the gradient of every factor."""
+    """Scores of whole sequences, (H, B, L, L), with the gradient of every factor.
+
+    Blocked keys, the last ones of a row, get -inf; the softmax passes no gradient to them.
+    """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917  (what a Function saves has to be its arguments)
         ctx: Any,
         query: Tensor,
         key: Tensor,
         falling: Tensor | None,
         rising: Tensor | None,
         scale: float,
+        blocked: Tensor | None,
     ) -> Tensor:
         ctx.save_for_backward(query, key, falling, rising)
         ctx.scale = scale
@@ -218,6 +219,8 @@ class _Scores(torch.autograd.Function):
         for group in _head_groups(query, length):
             mine = (scores[group], query[group], key[group], distances.of(group))
             _fill_scores(*mine, places=places, reach=length)
+        if blocked is not None:
+            scores[..., length - blocked.shape[-1] :].masked_fill_(blocked, float("-inf"))
         return scores
 
     @staticmethod
@@ -238,7 +241,7 @@ class _Scores(torch.autograd.Function):
                     by_table[group] = _backward_by_place(
                         mine, table[group], gradient, below[side][group]
                     )
-        return *below, *tables, None
+        return *below, *tables, None, None
 
 
 def _backward_by_place(rows: Tensor, table: Tensor, above: Tensor, below: Tensor) -> Tensor:
