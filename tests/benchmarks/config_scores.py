@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -34,7 +35,7 @@ from thinc.api import Config
 from examples.ner_demo.data import prepare_data
 from examples.ner_demo.training import plan_random
 from spacy_deberta.corpora.docs import build_docs
-from tests.benchmarks.embedded_data import PARTS, iob
+from tests.benchmarks.embedded_data import PARTS, SEED, iob
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EMBEDDED, RANDOM, TOK2VEC = "embedded", "random", "tok2vec"
@@ -89,9 +90,9 @@ def write_data(arguments: argparse.Namespace) -> None:
             file.replace(arguments.data / f"tweets_{part}.spacy")
     if not (arguments.data / "uner_test.spacy").exists():
         folder = arguments.tasks_dir / "ner_en_uner_ewt"
-        dev, test = (build_docs(iob(folder / f"{p}.iob.gz"), Vocab()) for p in PARTS[1:])
-        dev = list(dev)
-        parts = (dev[:-DEV_DOCS], dev[-DEV_DOCS:], list(test))
+        dev, test = (list(build_docs(iob(folder / f"{p}.iob.gz"), Vocab())) for p in PARTS[1:])
+        random.Random(SEED).shuffle(dev)  # it is sorted by kind of text
+        parts = (dev[:-DEV_DOCS], dev[-DEV_DOCS:], test)
         for part, docs in zip(PARTS, parts, strict=True):
             DocBin(docs=docs).to_disk(arguments.data / f"uner_{part}.spacy")
 
