@@ -219,7 +219,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tasks-dir", type=Path, required=True, help="the data sets")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--who", nargs="+", default=[EMBEDDED, RANDOM, TOK2VEC])
+    parser.add_argument("--who", nargs="*", default=[EMBEDDED, RANDOM, TOK2VEC])
     parser.add_argument("--encoder", nargs="*", type=_named, default=[], help="NAME=FOLDER")
     parser.add_argument("--seeds", type=_seeds, default=[0], help="0,1,2")
     parser.add_argument("--precision", default="fp32", help="of our encoder in training")
