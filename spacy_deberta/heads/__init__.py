@@ -4,7 +4,7 @@
     pooling.py                    one row for a sequence
     sequence.py                   labels of a sequence, multiple choice
     token.py, span.py             labels of pieces, answers
-    mlm.py                        masked pieces
+    mlm.py, vocabulary.py         masked pieces, and a loss over many classes
     queries.py, mask_decoder.py   what comes before it without positions in the input
     rtd.py                        replaced pieces, and the table that they were trained with
     record.py                     Microsoft's ReCoRD
