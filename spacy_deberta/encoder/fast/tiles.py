@@ -66,7 +66,6 @@ def attend_tiles(
         heads.value.transpose(0, 1),
         distances=lay_out(relative, min(length - 1, reach + BLOCK + TILE), scale),
         blocked=None if heads.keep is None else ~heads.keep[:, None, heads.filled :],
-        filled=heads.filled,
         reach=reach,
     )
     return _attend_whole(rows, dropout) if trained else _attend_by_blocks(rows, block, dropout)
@@ -81,8 +80,7 @@ class _Rows:
         key: (H, B, L, D).
         value: (H, B, L, D).
         distances: the position terms by distance.
-        blocked: (B, 1, L - filled) bool, true = no real piece; None = all are.
-        filled: keys before this place are real in all sequences.
+        blocked: (B, 1, n) bool of the last n keys, true = no real piece; None = all are.
         reach: from this distance on, all read one row.
     """
 
@@ -91,7 +89,6 @@ class _Rows:
     value: Tensor
     distances: Distances
     blocked: Tensor | None
-    filled: int
     reach: int
 
 
@@ -111,7 +108,7 @@ def _attend_by_blocks(rows: _Rows, block: int, dropout: float) -> Tensor:
             scores = buffer[: mine.shape[:-1].numel() * length].view(shape)
             _fill_scores(scores, mine, key, distances, places=places, reach=rows.reach)
             if rows.blocked is not None:
-                scores[..., rows.filled :].masked_fill_(rows.blocked, float("-inf"))
+                _block(scores, rows.blocked)
             weights = drop(softmax(scores), dropout).flatten(0, 1)
             found = pairwise(weights, values).unflatten(0, shape[:2])
             context[:, places, group] = found.permute(1, 2, 0, 3)
@@ -191,6 +188,11 @@ def _fill_far(
     torch.add(by_query.expand_as(scores), by_key, out=scores)
 
 
+def _block(scores: Tensor, blocked: Tensor) -> None:
+    """No attention to keys that are blocked, (B, 1, n) of the last n."""
+    scores[..., scores.shape[-1] - blocked.shape[-1] :].masked_fill_(blocked, float("-inf"))
+
+
 def _shifted(places: slice, base: slice) -> slice:
     return slice(places.start - base.start, places.stop - base.start)
 
@@ -220,7 +222,7 @@ class _Scores(torch.autograd.Function):
             mine = (scores[group], query[group], key[group], distances.of(group))
             _fill_scores(*mine, places=places, reach=length)
         if blocked is not None:
-            scores[..., length - blocked.shape[-1] :].masked_fill_(blocked, float("-inf"))
+            _block(scores, blocked)
         return scores
 
     @staticmethod
