@@ -108,13 +108,13 @@ def full_batch(cell: Cell) -> Batch:
 
 def make_contestants(folder: Path, names: Sequence[str], threads: int) -> dict[str, Contestant]:
     """Those of the names, with the weights of the checkpoint."""
-    from tests.benchmarks import exported_peers, speed_peers
+    from tests.benchmarks import exported_peers, speed_cells, speed_peers
 
     makers: dict[str, Callable[[], Contestant]] = {
         speed_peers.TRANSFORMERS: lambda: speed_peers.transformers_model(folder, "fp32"),
         exported_peers.ONNX_RUNTIME: lambda: exported_peers.onnx_runtime(folder, threads),
         exported_peers.OPENVINO: lambda: exported_peers.openvino_model(folder, "fp32", threads),
-        speed_peers.OURS: lambda: speed_peers.ours(folder, "v3", "fp32"),
+        speed_cells.OURS: lambda: speed_peers.ours(folder, "v3", "fp32"),
     }
     if {exported_peers.ONNX_RUNTIME, exported_peers.OPENVINO} & set(names):
         exported_peers.export(folder)

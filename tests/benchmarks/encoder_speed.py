@@ -91,6 +91,7 @@ def make_contestants(
         if "roberta" in only:
             made.append(speed_peers.roberta(shape, dtype))
         made.append(speed_peers.ours(folder, shape.version, dtype))
+        made.append(speed_peers.our_linear_maps(folder, shape.version, dtype))
     return made
 
 
@@ -102,7 +103,7 @@ def check_outputs(
     Raises:
         SystemExit: one in float32 does not compute what the plain formula does.
     """
-    from tests.benchmarks.speed_peers import OURS
+    from tests.benchmarks.speed_cells import OURS
 
     for contestant in contestants:
         if not contestant.is_deberta:

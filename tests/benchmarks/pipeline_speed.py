@@ -186,6 +186,7 @@ def _numbers(value: Any) -> Any:
 def compare(folder: Path, texts: list[str], task: str, kind: str, repeats: int) -> dict[str, float]:
     """Seconds of ours, of the faster of theirs, and of our linear maps alone."""
     from tests.benchmarks.interleaved import measure_in_turn
+    from tests.benchmarks.linear_maps import linear_maps
 
     theirs, ours = open_theirs(folder, task, kind), open_ours(folder, task)
     calls = {"ours": call_of(ours, task, texts, {})}
@@ -195,29 +196,6 @@ def compare(folder: Path, texts: list[str], task: str, kind: str, repeats: int) 
     timings = measure_in_turn(calls, repeats, warm_up=1)
     fastest = min(timings["theirs 1"].median, timings["theirs 8"].median)
     return {"ours": timings["ours"].median, "theirs": fastest, "linear": timings["linear"].median}
-
-
-def linear_maps(encoder: Any, call: Call) -> Call:
-    """The products of an encoder's linear maps alone, with the rows that a call gives them."""
-    import torch
-
-    sizes: list[int] = []
-    first = encoder.layers[0].attention.query
-    hook = first.register_forward_pre_hook(lambda _, rows: sizes.append(len(rows[0])))
-    call()
-    hook.remove()
-
-    @torch.inference_mode()
-    def multiply() -> None:
-        for n_rows in sizes:
-            rows = torch.ones(n_rows, encoder.config.hidden_size)
-            for layer in encoder.layers:
-                attention = layer.attention
-                for part in (attention.query, attention.key, attention.value):
-                    part(rows)
-                layer.output.dense(layer.intermediate(layer.attention_output.dense(rows)))
-
-    return multiply
 
 
 def peak_of(implementation: str, folder: Path, file: Path, task: str, kind: str) -> float:

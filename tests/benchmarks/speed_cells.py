@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spacy_deberta import DebertaConfig, DebertaModel, DebertaV2Config, DebertaV2Model
 
+OURS, LINEAR_MAPS = "ours", "linear maps of ours"
 HALF_PADDED = "half-padded"
 SENTENCES, SHORTEST, LONGEST = 32, 4, 47  # lengths in pieces
 LENGTHS_SEED = 1  # one of those that fill 51 % of the rectangle
@@ -45,11 +46,6 @@ class Shape:
     def heads(self) -> int:
         """Attention heads."""
         return self.width // HEAD_WIDTH
-
-    @property
-    def linear_weights(self) -> int:
-        """Numbers in the linear maps of all layers: four square ones, two of factor 4."""
-        return self.layers * self.width**2 * (4 + 2 * 4)
 
 
 @dataclass(frozen=True, eq=False)

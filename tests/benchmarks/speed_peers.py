@@ -15,9 +15,18 @@ from torch import Tensor
 from transformers import AutoModel, RobertaConfig, RobertaModel
 
 from spacy_deberta.encoder import DebertaEncoder
-from tests.benchmarks.speed_cells import SEED, VOCABULARY, Batch, Shape, our_model_class
+from tests.benchmarks.linear_maps import linear_maps
+from tests.benchmarks.speed_cells import (
+    LINEAR_MAPS,
+    OURS,
+    SEED,
+    VOCABULARY,
+    Batch,
+    Shape,
+    our_model_class,
+)
 
-TRANSFORMERS, ROBERTA, OURS = "transformers", "RoBERTa (sdpa)", "ours"
+TRANSFORMERS, ROBERTA = "transformers", "RoBERTa (sdpa)"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
 
@@ -64,6 +73,21 @@ def ours(folder: Path, version: str, dtype: str, attention: str = "auto") -> Con
         return encoder(batch.pieces, batch.lengths).last_hidden_state
 
     return Contestant(OURS, dtype, encode)
+
+
+def our_linear_maps(folder: Path, version: str, dtype: str) -> Contestant:
+    """Nothing but the products with our encoder's weights, on as many rows."""
+    encoder = load_encoder(folder, version, dtype)
+    prepared: dict[str, Callable[[], None]] = {}
+
+    def multiply(batch: Batch) -> None:
+        if batch.name not in prepared:
+            prepared[batch.name] = linear_maps(
+                encoder, lambda: encoder(batch.pieces, batch.lengths)
+            )
+        prepared[batch.name]()
+
+    return Contestant(LINEAR_MAPS, dtype, multiply, is_deberta=False)
 
 
 def transformers_model(folder: Path, dtype: str) -> Contestant:

@@ -11,10 +11,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import spacy_deberta.encoder
-from tests.benchmarks.speed_cells import CELLS, FULL_CELLS, HALF_PADDED, Shape
+from tests.benchmarks.speed_cells import (
+    CELLS,
+    FULL_CELLS,
+    HALF_PADDED,
+    LINEAR_MAPS,
+    OURS,
+    Shape,
+)
 
 NOTHING = "-"
-WEIGHT_BYTES = {"fp32": 4, "bf16": 2}
 
 
 @dataclass
@@ -115,6 +121,11 @@ class Mark:
     def name(self) -> str:
         """What is divided by what."""
         return f"{' or '.join(self.above)} / {self.below}"
+
+    @property
+    def bound(self) -> Mark:
+        """The same with the linear maps of ours alone: no encoder on their library can do more."""
+        return replace(self, below=self.below.replace(OURS, LINEAR_MAPS))
 
     def ratio(self, cell: CellResult | None) -> float | None:
         """Of one cell; None where one of the two was not measured."""
@@ -235,47 +246,33 @@ def _ratio_rows(results: Results, names: Sequence[str]) -> Iterable[list[str]]:
         ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
         if not ratios:
             continue
-        full = [ratio for name, ratio in ratios.items() if name in FULL_CELLS]
-        mean = f"{geometric_mean(full):.2f}" if full else NOTHING
-        shown = [f"{ratios[name]:.2f}" if name in ratios else NOTHING for name in names]
-        yield [mark.name, *shown, mean, mark.asked(), mark.verdict(ratios)]
+        yield [mark.name, *_shown(ratios, names), mark.asked(), mark.verdict(ratios)]
+
+
+def _shown(ratios: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    """Of each cell, and the geometric mean of the full ones."""
+    full = [ratio for name, ratio in ratios.items() if name in FULL_CELLS]
+    mean = f"{geometric_mean(full):.2f}" if full else NOTHING
+    return [*(f"{ratios[name]:.2f}" if name in ratios else NOTHING for name in names), mean]
 
 
 def _print_bounds(results: Results, names: Sequence[str]) -> None:
-    """Rates of linear maps, and the least time that they leave to each cell."""
+    """Rates of linear maps, and the ratios that nothing but them would give."""
     sizes = sorted({rows for by_rows in results.rates.values() for rows in by_rows})
     print("\nGFLOP/s of linear maps 768 to 3072, by rows\n")
     _print_table(
         ("precision", *map(str, sizes)),
         ([kind, *(f"{by[size]:.0f}" for size in sizes)] for kind, by in results.rates.items()),
     )
-    print("\nms of the linear maps alone at those rates (share of the time of ours), and ms of")
-    print(f"reading their weights from memory, at {results.reading:.1f} GB/s\n")
-    rows = (
-        [kind, *(_bound(results, kind, name) for name in names), _weight_reading(results, kind)]
-        for kind in results.rates
-    )
-    _print_table(("precision", *names, "reading"), rows)
-
-
-def _bound(results: Results, kind: str, name: str) -> str:
-    n_rows = sum(CELLS[name])
-    rates = results.rates[kind]
-    nearest = min(rates, key=lambda size: abs(math.log(size / n_rows)))
-    milliseconds = 2.0 * n_rows * results.shape.linear_weights / rates[nearest] / 1e6
-    whole = results.cells[name].milliseconds.get(f"ours {_precision(kind)}")
-    share = f" ({milliseconds / whole:.0%})" if whole else ""
-    return f"{_number(milliseconds)}{share}"
-
-
-def _precision(kind: str) -> str:
-    """Without what is said of the weights."""
-    return kind.removesuffix(" packed")
-
-
-def _weight_reading(results: Results, kind: str) -> str:
-    n_bytes = results.shape.linear_weights * WEIGHT_BYTES[_precision(kind)]
-    return _number(n_bytes / results.reading / 1e6)
+    print(f"\nreading memory: {results.reading:.1f} GB/s")
+    print("\nbounds: the ratios, had ours nothing to do but its linear maps\n")
+    rows = []
+    for mark in (mark.bound for mark in MARKS if mark.below.startswith(OURS)):
+        found = {name: mark.ratio(results.cells[name]) for name in names}
+        ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
+        if ratios:
+            rows.append([mark.name, *_shown(ratios, names)])
+    _print_table(("ratio", *names, "mean"), rows)
 
 
 def _error(cell: CellResult, label: str) -> str:

@@ -38,7 +38,7 @@ MIX: dict[str, tuple[float, tuple[str, ...]]] = {  # file -> Docs per step, comp
     "qa": (0.5, ("qa",)),  # of ten questions each
     "mc_codah": (2, ("choice",)),
     "mc_csqa": (2, ("choice",)),
-    "text": (16, ("fill_mask",)),
+    "text": (16, ("fill_mask",)),  # or --lines
 }
 LINE = (60, 600)  # characters of a line of running text
 SAMPLE = 4000  # Docs of a file to learn labels from
@@ -99,8 +99,9 @@ def train(
     data: dict[str, list[Example]],
     optimizer: Any,
     schedule: Callable[[int], float],
+    n_lines: int,
 ) -> None:
-    """Step until the schedule is at its end."""
+    """Step until the schedule is at its end, each with so many lines of running text."""
     streams = {name: endlessly(examples) for name, examples in data.items()}
     pipes = dict(nlp.pipeline)
     blank = Example(nlp.make_doc("."), Doc(nlp.vocab, words=["."]))
@@ -108,7 +109,8 @@ def train(
     step, peak = 0, optimizer.learn_rate
     while (spent := schedule(step)) < 1:
         optimizer.learn_rate = peak * min(1.0, (step + 1) / WARM_UP, 1.2 * (1 - spent))
-        drawn = {name: draw(streams[name], MIX[name][0], step) for name in data}
+        numbers = {name: n_lines if name == "text" else MIX[name][0] for name in data}
+        drawn = {name: draw(streams[name], numbers[name], step) for name in data}
         tokens = [eg for name in drawn if MIX[name][1] == TOKENS for eg in drawn[name]]
         random.shuffle(tokens)
         pipes["deberta"].update(tokens or [blank], losses=losses)
@@ -141,6 +143,7 @@ def parse_arguments() -> argparse.Namespace:
     length.add_argument("--minutes", type=float, default=30)
     length.add_argument("--steps", type=int, help="train so many steps, however long they take")
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--lines", type=int, default=MIX["text"][0], help="of text in a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -170,7 +173,7 @@ def main() -> None:
     training = registry.resolve({"optimizer": config.interpolate()["training"]["optimizer"]})
     optimizer = training["optimizer"]
     optimizer.learn_rate = arguments.rate
-    train(nlp, data, optimizer, start_schedule(arguments.minutes, arguments.steps))
+    train(nlp, data, optimizer, start_schedule(arguments.minutes, arguments.steps), arguments.lines)
     nlp.to_disk(arguments.out)
     print(arguments.out, spacy.__version__)
 
