@@ -17,6 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,17 @@ def write_starts(start: Path, out: Path, seed: int) -> None:
     moved.save(out / DECODER / "start", load_tokenizer(start))
 
 
-def pretrain(name: str, config: Path, steps: int, arguments: argparse.Namespace) -> None:
-    """Run the command, beginning where an earlier one stopped."""
-    run = arguments.out / name
-    run.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {
-        "model.init": str(arguments.out / (DECODER if name == DECODER else INPUT) / "start"),
-        "model.fresh_head": name == REPLACED,  # of the discriminator; the generator has the other
+def settings_of(
+    run: Path, arguments: argparse.Namespace, length: Mapping[str, float]
+) -> dict[str, Any]:
+    """What all runs share: windows of 128, batches of one size, no running mean.
+
+    Args:
+        run: the folder of this run.
+        arguments: text, out, pieces, rate, seed and threads.
+        length: {"steps": n} or {"minutes": n}.
+    """
+    return {
         "data.text": [str(file) for file in arguments.text],
         "data.corpus": str(arguments.out / "corpus"),
         "batches.pieces": arguments.pieces,
@@ -68,13 +73,17 @@ def pretrain(name: str, config: Path, steps: int, arguments: argparse.Namespace)
         "batches.windows": [[1.0, 128]],
         "batches.mask_from": 0.2,
         "optimizer.learn_rate": arguments.rate,
-        "optimizer.warmup_steps": max(1, steps // 20),
-        "run.steps": steps,
+        "run.steps": None,
         "run.out": str(run),
         "run.seed": arguments.seed,
         "run.ema": 0,
         "run.threads": arguments.threads,
-    }
+    } | {f"run.{key}": value for key, value in length.items()}
+
+
+def pretrain(run: Path, config: Path, settings: Mapping[str, Any]) -> None:
+    """Run the command, beginning where an earlier one stopped."""
+    run.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "spacy_deberta", "pretrain", str(config)]
     for key, value in settings.items():
         command += [f"--{key}", json.dumps(value)]
@@ -94,20 +103,25 @@ def score(folder: Path, decoder: str, held_out: Path, lines: int) -> str:
     )
 
 
-def main() -> None:
-    """Pre-train and score."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--start", type=Path, required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of every comparison of runs."""
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--held-out-lines", type=int, default=100)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--replaced-steps", type=int, default=250)
     parser.add_argument("--pieces", type=int, default=4096, help="of a step")
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+
+
+def main() -> None:
+    """Pre-train and score."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--replaced-steps", type=int, default=250)
+    add_arguments(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     write_starts(arguments.start, arguments.out, arguments.seed)
@@ -117,7 +131,14 @@ def main() -> None:
         REPLACED: (CONFIGS / "pretrain_v3.cfg", arguments.replaced_steps),
     }
     for name, (config, steps) in runs.items():
-        pretrain(name, config, steps, arguments)
+        run = arguments.out / name
+        start = arguments.out / (DECODER if name == DECODER else INPUT) / "start"
+        more = {
+            "model.init": str(start),
+            "model.fresh_head": name == REPLACED,  # of the discriminator; the generator has one
+            "optimizer.warmup_steps": max(1, steps // 20),
+        }
+        pretrain(run, config, settings_of(run, arguments, {"steps": steps}) | more)
     for name, decoder in ((INPUT, "plain"), (DECODER, "emd"), (DECODER, "plain")):
         folder = arguments.out / name / "model"
         line = score(folder, decoder, arguments.held_out, arguments.held_out_lines)
