@@ -91,7 +91,7 @@ def pairwise(rows: Tensor, others: Tensor) -> Tensor:
         (G, M, N), contiguous.
     """
     if not _suits_onednn_singly(rows, others):
-        return torch.bmm(rows, others.transpose(-1, -2))
+        return torch.bmm(rows, _adjacent(others).transpose(-1, -2))
     products = [_product(a, b, None) for a, b in zip(rows, _dense(others), strict=True)]
     return products[0][None] if len(products) == 1 else torch.stack(products)
 
@@ -109,6 +109,17 @@ def _suits_onednn_singly(rows: Tensor, others: Tensor) -> bool:
     """Whether a product of each pair alone beats one call for all."""
     work = rows.shape[1] * others.shape[1] * rows.shape[2]
     return rows.dtype == torch.float32 and work >= SINGLY_FROM and _suits_onednn(rows, others)
+
+
+def _adjacent(others: Tensor) -> Tensor:
+    """The same, each matrix right behind the one before it.
+
+    In 16 bits torch copies matrices that lie apart and transposes them as it does, which takes some
+    ten times as long as to copy their rows.
+    """
+    in_16_bits = others.dtype in {torch.bfloat16, torch.float16}
+    apart = in_16_bits and others.is_cpu and others.stride(-1) == 1
+    return others.contiguous() if apart else others
 
 
 def _dense(weights: Tensor) -> Tensor:
