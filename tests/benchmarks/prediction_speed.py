@@ -5,6 +5,8 @@
 
 The processes hold the same weights and run in turn, so that slow changes of the machine meet all.
 "sentences" are the tweets of the demo, "documents" are many of them joined, of several windows.
+"linear maps" are the matrix products of our encoder alone, on the batches of ours: their ratio is
+what no pipeline on the same library for matrix products can exceed.
 """
 
 import argparse
@@ -14,12 +16,18 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
 
 from examples.ner_demo.data import prepare_data
+from spacy_deberta.thinc_layers.transformer import prepare
 from spacy_deberta.tokenizers import load_tokenizer
 from tests.benchmarks.encoder_check import (
     BF16_TOLERANCE,
@@ -31,15 +39,48 @@ from tests.benchmarks.encoder_check import (
     start_ours,
     start_theirs,
 )
+from tests.benchmarks.encoder_worker import load
 from tests.benchmarks.gemm_rate import has_bf16
+from tests.benchmarks.linear_maps import linear_maps
 from tests.benchmarks.machine import describe_machine
-from tests.benchmarks.versus_spacy_transformers import OURS, THEIRS
+from tests.benchmarks.versus_spacy_transformers import OURS, THEIRS, our_component
 
 WINDOW, STRIDE = 256, 192  # pieces, the defaults of ours
 JOINED = 40  # sentences of a document, about 700 words
 WARM_UP = 1  # rounds that do not count
 
 Rates = dict[str, float]  # words per second of a round, by package
+
+
+class LinearMaps:
+    """Stands in for a worker: its passes are the linear maps of `nlp.pipe` alone.
+
+    Args:
+        nlp: of our encoder.
+        texts: the lists of texts.
+    """
+
+    def __init__(self, nlp: Language, texts: Mapping[str, list[str]]) -> None:
+        self._nlp = nlp
+        self._texts = texts
+        self._prepared: dict[str, tuple[int, Callable[[], None]]] = {}
+
+    def ask(self, request: str) -> dict[str, float]:
+        """The answer to "time NAME", as a worker gives it."""
+        _, name = request.split()
+        if name not in self._prepared:
+            pipe: Any = self._nlp.get_pipe("deberta")
+            encoder = prepare(pipe.model).for_prediction()
+            docs: list[Doc] = []
+            multiply = linear_maps(encoder, lambda: docs.extend(self._nlp.pipe(self._texts[name])))
+            self._prepared[name] = sum(len(doc) for doc in docs), multiply
+        n_words, multiply = self._prepared[name]
+        start = time.perf_counter()
+        multiply()
+        return {"words": n_words, "seconds": time.perf_counter() - start}
+
+
+Workers = Mapping[str, EncoderWorker | LinearMaps]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -69,7 +110,7 @@ def pieces_per_token(source: Path, sentences: Sequence[str]) -> float:
     return n_pieces / sum(len(blank.make_doc(text)) for text in sentences)
 
 
-def measure(workers: Mapping[str, EncoderWorker], name: str, rounds: int) -> list[Rates]:
+def measure(workers: Workers, name: str, rounds: int) -> list[Rates]:
     """Run all in turn; who begins changes from round to round."""
     found = []
     for number in range(WARM_UP + rounds):
@@ -96,7 +137,7 @@ def print_row(name: str, found: Sequence[Rates]) -> None:
 
 def start_all(
     stack: contextlib.ExitStack, source: Path, texts: Path, tokens: float, threads: int
-) -> dict[str, EncoderWorker]:
+) -> dict[str, EncoderWorker | LinearMaps]:
     """Both packages, checked against each other; ours also in bfloat16 where that is fast.
 
     Args:
@@ -109,14 +150,18 @@ def start_all(
     window, stride = round(WINDOW * tokens), round(STRIDE * tokens)
     print(f"windows: {WINDOW}/{STRIDE} pieces, theirs as many in tokens: {window}/{stride}")
     theirs = start_theirs(source, texts, window=window, stride=stride, threads=threads)
-    workers = {THEIRS: stack.enter_context(theirs)}
+    workers: dict[str, EncoderWorker | LinearMaps] = {THEIRS: stack.enter_context(theirs)}
+    torch.set_num_threads(threads)
+    lists = json.loads(texts.read_text(encoding="utf-8"))
     for precision in ("fp32", "bf16") if has_bf16() else ("fp32",):
         started = start_ours(
             source, texts, window=WINDOW, stride=STRIDE, threads=threads, precision=precision
         )
         ours = workers[f"{OURS} {precision}"] = stack.enter_context(started)
         tolerance = TOLERANCE if precision == "fp32" else BF16_TOLERANCE
-        compare(ours, workers[THEIRS], "check", texts.parent, tolerance)
+        compare(ours, theirs, "check", texts.parent, tolerance)
+        component = our_component(source, window=WINDOW, stride=STRIDE, precision=precision)
+        workers[f"linear maps {precision}"] = LinearMaps(load(component), lists)
     return workers
 
 
