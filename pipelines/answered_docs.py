@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.records import Answers, Failed
+from spacy_deberta.errors import InputError
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -27,9 +28,15 @@ def ask_docs(docs: Iterable[Doc], waiting: Waiting) -> Iterator[Any]:
         if not doc.has_extension(EXTENSION):
             doc.set_extension(EXTENSION, default=None)
         questions = list(doc._.qa or ())
-        waiting.append((doc, [str(each["id"]) for each in questions]))
-        for each in questions:
-            yield {"question": each["question"], "context": doc.text}
+        ids = [str(each["id"]) for each in questions]
+        waiting.append((doc, ids))
+        for id_, each in zip(ids, questions, strict=True):
+            if ids.count(id_) > 1:
+                yield InputError(
+                    f"doc._.qa: found two questions with the id {id_!r}, expected one."
+                )
+            else:
+                yield {"question": each["question"], "context": doc.text}
 
 
 def fill_docs(waiting: Waiting, record: Any, found: Iterator[Any], *, skips: bool) -> Iterator[Doc]:

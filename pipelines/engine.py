@@ -12,6 +12,7 @@ from pipelines.running import check_finite, first_broken, run_batches
 from pipelines.steps import In, Item, Rec, TaskSteps
 from pipelines.stream import ItemError, is_item_error
 from spacy_deberta.config import DebertaConfig
+from spacy_deberta.errors import InputError
 from spacy_deberta.modeling import DebertaPreTrainedModel
 
 LARGE = 1 << 30  # no limit
@@ -99,8 +100,20 @@ class Engine(TaskSteps[In, Item, Rec]):
 
     def _encode(self, item: Item, options: Any) -> tuple[Item, list[Row], ItemError | None]:
         try:
-            return item, self.encode(item, options), None
+            rows = self.encode(item, options)
+            self._check_lengths(rows)
+            return item, rows, None
         except Exception as error:
             if not is_item_error(error):
                 raise
             return item, [], ItemError(error)
+
+    def _check_lengths(self, rows: Sequence[Row]) -> None:
+        """Refuse rows that the model has no positions for: hf_compat and own lengths make them."""
+        config, longest = self.config, max(map(len, rows), default=0)
+        if config.position_biased_input and longest > config.max_position_embeddings:
+            raise InputError(
+                f"found {longest} pieces in a row, expected at most "
+                f"{config.max_position_embeddings}: this model adds absolute positions to its "
+                "input. Give a smaller max_length (max_seq_len), with hf_compat also truncation."
+            )

@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from pipelines.base import Nesting, TaskPipeline
 from pipelines.batching import Row, cut_rows
 from pipelines.inputs import read_text
-from pipelines.options import Options, check_choice, check_mapping
+from pipelines.options import Options, check_choice, check_lengths, check_mapping
 from pipelines.records import Features
 from pipelines.registry import tasks
 from spacy_deberta.alignment import (
@@ -73,6 +73,7 @@ class FeatureOptions(Options):
             raise OptionError(f"layers={self.layers!r}, expected numbers of layers, such as (-1,).")
         object.__setattr__(self, "layers", layers)
         check_mapping("tokenize_kwargs", self.tokenize_kwargs, ("truncation", "max_length"))
+        check_lengths("tokenize_kwargs", self.tokenize_kwargs)
         if self.truncation is not None and "truncation" in (self.tokenize_kwargs or {}):
             raise OptionError("truncation is given twice; give it once.")
 

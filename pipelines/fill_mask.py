@@ -20,7 +20,7 @@ from pipelines.batching import Row, collate
 from pipelines.compat_fill_mask import check_top_k, hf_texts, nest_as_hf, read_as_hf
 from pipelines.inputs import read_text
 from pipelines.mask_texts import Frame, MaskedText, Piece, Query, find_masks, read_targets
-from pipelines.options import Options, check_choice, check_count, check_mapping
+from pipelines.options import Options, check_choice, check_count, check_lengths, check_mapping
 from pipelines.records import Fill, FillResult, JointFill, MaskFill
 from pipelines.registry import tasks
 from pipelines.running import check_finite
@@ -79,6 +79,7 @@ class FillMaskOptions(Options):
         check_choice("order", self.order, get_args(Order))
         check_choice("length_norm", self.length_norm, ("sum", "mean"))
         check_mapping("tokenizer_kwargs", self.tokenizer_kwargs, ("truncation", "max_length"))
+        check_lengths("tokenizer_kwargs", self.tokenizer_kwargs)
         object.__setattr__(self, "targets", _each(self.targets, _from_json))
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
 from spacy_deberta.errors import InputError
 
@@ -30,6 +30,13 @@ def is_stream(value: object) -> bool:
     is_one = hasattr(value, "text") or hasattr(value, "columns") or getattr(value, "ndim", 1) == 0
     has_items = hasattr(value, "__len__") and hasattr(value, "__getitem__")  # torch's Dataset
     return (isinstance(value, Iterable) or has_items) and not is_one
+
+
+def items_of(value: Any) -> Iterator[Any]:
+    """The items of a batch or stream; of a Dataset that is not iterable, as many as its length."""
+    if isinstance(value, Iterable):
+        return iter(value)
+    return (value[number] for number in range(len(value)))
 
 
 def check_stream(value: object, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from pipelines.inputs import describe
+from pipelines.inputs import PREVIEW, describe
 from pipelines.records import Failed, Record
 from spacy_deberta.errors import InputError, OptionError
 
 STANDARD = "-"
 MOST_CHARACTERS = 64 << 20  # of a line
+
+PREDICTION, ERROR = "prediction", "error"
 
 _ESCAPED = "backslashreplace"  # what happens to lone surrogates
 
@@ -49,13 +52,13 @@ def read_lines(file: IO[str], fields: Fields) -> Iterator[tuple[Any, dict[str, A
 
 
 def write_line(file: IO[str], given: dict[str, Any], result: Any) -> None:
-    """One line: the object, and its prediction or error."""
+    """One line: the object, and its prediction or error instead of any that it had."""
     if isinstance(result, Failed):
-        given = {**given, "error": result.to_dict()}
+        name, shown = ERROR, result.to_dict()
     else:
-        shown = result.to_dict() if isinstance(result, Record) else result
-        given = {**given, "prediction": shown}
-    file.write(_dump(given) + "\n")
+        name, shown = PREDICTION, result.to_dict() if isinstance(result, Record) else result
+    kept = {key: value for key, value in given.items() if key not in (PREDICTION, ERROR)}
+    file.write(_dump({**kept, name: shown}) + "\n")
     file.flush()
 
 
@@ -78,12 +81,12 @@ def count_done(path: Path) -> tuple[int, int]:
                 found = json.loads(line)
             except ValueError:
                 found = None
-            if not isinstance(found, dict) or not found.keys() & {"prediction", "error"}:
+            if not isinstance(found, dict) or not found.keys() & {PREDICTION, ERROR}:
                 raise OptionError(
                     f"--resume: {path}, line {done + 1}: is no result of this command. Name "
                     "another file, or use --force to replace it."
                 )
-            done, failed, size = done + 1, failed + ("error" in found), size + len(line)
+            done, failed, size = done + 1, failed + (ERROR in found), size + len(line)
     with path.open("r+b") as file:
         file.truncate(size)
     return done, failed
@@ -143,15 +146,25 @@ def refuse_existing(name: str) -> NoReturn:
 
 def _read_line(line: str, number: int, fields: Fields) -> tuple[Any, dict[str, Any]]:
     try:
-        found = json.loads(line)
+        found = json.loads(line, parse_constant=_refuse_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        return InputError(f"line {number}: is not JSON ({error})."), {"line": number}
+        wrong = InputError(f"line {number}: is not JSON ({error}).")
+        return wrong, {"line": number, "source": line.rstrip("\r\n")}
     if isinstance(found, str):
         return found, {fields.text: found}
     if not isinstance(found, dict):
         wrong = InputError(f"line {number}: found {describe(found)}, expected an object.")
-        return wrong, {"line": number}
+        return wrong, {"line": number, "source": line.rstrip("\r\n")}
     return _pick(found, number, fields), found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:PREVIEW]} is no number of JSON; null is for a missing one")
 
 
 def _pick(given: dict[str, Any], number: int, fields: Fields) -> Any:

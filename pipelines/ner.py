@@ -43,7 +43,7 @@ from spacy_deberta.decoding import (
 from spacy_deberta.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Span
 
 N_SPECIAL = 2  # [CLS] and [SEP]
 OVERLAP = 0.25  # of a window's pieces are in the next one, too
@@ -236,25 +236,22 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
     def annotate_doc(self, doc: Doc, record: Entities, options: NerOptions) -> None:
         """Write `doc.spans[spans_key]` with attrs["scores"], and `doc.ents` where they do not nest.
 
-        Entities that the Doc has already stay.
+        Entities that the Doc has already stay, and so do blocked tokens.
         """
-        from spacy.tokens import Span, SpanGroup
+        from spacy.tokens import SpanGroup
+
+        from spacy_deberta.components.span_scores import add_entities
 
         found = [entity for entity in record if isinstance(entity, Entity)]
         if len(found) < len(record):
             raise OptionError("aggregation='none': pieces are no spans of a Doc; use 'first'.")
-        spans = [Span(doc, e.word_start, e.word_end, label=e.label) for e in found]
-        scores = [entity.score for entity in found]
+        pairs = [(_span_of(doc, entity), entity.score) for entity in found]
+        spans = [span for span, _ in pairs if span is not None]
+        scores = [score for span, score in pairs if span is not None]
         key = options.spans_key
         doc.spans[key] = SpanGroup(doc, name=key, attrs={"scores": scores}, spans=spans)
-        taken = {token.i for entity in doc.ents for token in entity}
-        fresh = []
-        for number in np.argsort(-np.array(scores), kind="stable").tolist():
-            span = spans[number]
-            if taken.isdisjoint(range(span.start, span.end)):
-                fresh.append(span)
-                taken.update(range(span.start, span.end))
-        doc.set_ents([*doc.ents, *fresh], default="outside")
+        best = np.argsort(-np.array(scores), kind="stable").tolist()
+        add_entities(doc, [spans[number] for number in best])
 
     def judge(
         self, item: NerItem, rows: Sequence[Row], results: Sequence[Any], gold: Any, options: Any
@@ -285,12 +282,25 @@ def _decode(
     scores: np.ndarray[Any, Any], scheme: TagScheme, options: NerOptions
 ) -> Sequence[TagSpan]:
     if not options.flat:
-        threshold = options.threshold or 0.5
+        threshold = 0.5 if options.threshold is None else options.threshold
         return candidate_spans(scores, scheme, threshold=threshold, longest=options.max_span)
     (found,) = decode_tags(
         [scores], scheme, constrained=options.decode == "constrained", score=options.score
     )
     return found
+
+
+def _span_of(doc: Doc, entity: Entity) -> Span | None:
+    """An entity's tokens; with hf_compat it has characters alone, and gets all that they meet.
+
+    Returns:
+        None for characters between tokens.
+    """
+    from spacy.tokens import Span as SpacySpan
+
+    if entity.word_start >= 0:
+        return SpacySpan(doc, entity.word_start, entity.word_end, label=entity.label)
+    return doc.char_span(entity.start, entity.end, entity.label, alignment_mode="expand")
 
 
 def _is_words(value: Sequence[Any]) -> bool:

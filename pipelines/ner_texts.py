@@ -16,7 +16,7 @@ from spacy_deberta.errors import InputError
 from spacy_deberta.tokenizers import Pieces, Tokenizer
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Span
 
 Ints = npt.NDArray[np.int64]
 
@@ -79,9 +79,10 @@ def words_item(words: Sequence[str], core: Tokenizer, options: NerOptions) -> Ne
     return _item(text, core.encode(text, specials=options.allow_special), starts, ends)
 
 
-def doc_item(doc: Doc, core: Tokenizer, options: NerOptions) -> NerItem:
-    """A Doc, whose tokens are the words."""
-    starts = np.array([token.idx for token in doc], dtype=np.int64)
+def doc_item(doc: Doc | Span, core: Tokenizer, options: NerOptions) -> NerItem:
+    """A Doc or a part of one, whose tokens are the words; places are those in its own text."""
+    first = doc[0].idx if len(doc) else 0
+    starts = np.array([token.idx - first for token in doc], dtype=np.int64)
     lengths = np.array([0 if token.is_space else len(token) for token in doc], dtype=np.int64)
     pieces = core.encode(doc.text, specials=options.allow_special)
     return _item(doc.text, pieces, starts, starts + lengths)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 from spacy_deberta.errors import OptionError
 
+SHORTEST = 3  # pieces of a row: two special ones, and one of the text
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -116,6 +118,31 @@ def check_share(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise OptionError(f"{name}={value!r}, expected a number from 0 to 1.")
+
+
+def check_overlap(value: object) -> None:
+    """Refuse what is no share of a window that the next one can have, too.
+
+    Raises:
+        OptionError: also for 1, with which windows would never move on.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise OptionError(f"overlap={value!r}, expected a number from 0 to less than 1.")
+
+
+def check_lengths(name: str, given: Mapping[str, Any] | None) -> None:
+    """Refuse a max_length among a tokenizer's options that leaves no room for text.
+
+    Raises:
+        OptionError: naming the option.
+    """
+    value = (given or {}).get("max_length")
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or value < SHORTEST
+    ):
+        raise OptionError(
+            f"{name}: max_length={value!r}, expected a whole number of pieces, {SHORTEST} or more."
+        )
 
 
 def check_texts(name: str, value: object) -> None:

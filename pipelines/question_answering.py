@@ -96,9 +96,10 @@ class QuestionAnsweringPipeline(TaskPipeline[Any, QuestionItem, Answers]):
         if args and named:
             raise InputError(f"found positional inputs and {', '.join(named)}=; give one of them.")
         inputs = read_positional(args) if args else read_named(named)
-        if self.hf_compat:
-            for each in inputs if isinstance(inputs, list) else [inputs]:
-                refuse_empty(each)
+        if self.hf_compat:  # outside of streams
+            inputs = (
+                [*map(refuse_empty, inputs)] if isinstance(inputs, list) else refuse_empty(inputs)
+            )
         return inputs, options
 
     def prepare(self, raw: Any, options: QuestionAnsweringOptions) -> QuestionItem:
@@ -240,7 +241,7 @@ class QuestionAnsweringPipeline(TaskPipeline[Any, QuestionItem, Answers]):
             return report
         scaled = [(each / report.calibration.temperature, right) for each, right in judged]
         nulls = [float(np.exp(-np.logaddexp.reduce(each))) for each, _ in scaled]
-        gains = [float(np.argmax(each[:-1]) == right) for each, right in scaled]
+        gains = [float(len(each) > 1 and np.argmax(each[:-1]) == right) for each, right in scaled]
         threshold, _ = best_threshold(nulls, gains, [right is not None for _, right in scaled])
         thresholds = {NO_ANSWER: threshold}
         self.calibration = replace(report.calibration, thresholds=thresholds)

@@ -140,10 +140,14 @@ def read_parts(raw: Any) -> tuple[Any, Any]:
     )
 
 
-def refuse_empty(raw: Any) -> None:
-    """What `transformers` refuses outside of streams."""
+def refuse_empty(raw: Any) -> Any:
+    """The input, or the error in its place where `transformers` would refuse it."""
     if isinstance(raw, Mapping | tuple):
-        question, context = read_parts(raw)
+        try:
+            question, context = read_parts(raw)
+        except InputError as error:
+            return error
         for name, value in (("question", question), ("context", context)):
             if value == "":
-                raise InputError(f"{name}: found '', expected a text.")
+                return InputError(f"{name}: found '', expected a text.")
+    return raw

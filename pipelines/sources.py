@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +135,12 @@ def open_model(source: Any, tokenizer: Any, wanted: Wanted) -> Loaded:
     """
     device = pick_device(wanted.device)
     loaded = _open(source, tokenizer, wanted)
-    model = loaded.model.to(device=device, dtype=_precision(loaded, wanted.dtype, device)).eval()
+    dtype = _precision(loaded, wanted.dtype, device)
+    model = loaded.model
+    if model is source:  # the caller's own
+        dtype = model.dtype if wanted.dtype == "auto" else dtype
+        model = model if dtype == model.dtype else copy.deepcopy(model)
+    model = model.to(device=device, dtype=dtype).eval()
     given = loaded.tokenizer if tokenizer is None else _read_tokenizer(tokenizer, model)
     return Loaded(model, given, loaded.settings)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from pipelines.batching import blocks
-from pipelines.inputs import preview, size_of
+from pipelines.inputs import items_of, preview, size_of
 from pipelines.options import Options, check_choice
 from pipelines.records import Failed
 from spacy_deberta.errors import DebertaError, HeadMissingError, InputError, OptionError
@@ -98,7 +98,7 @@ def run_stream(runner: Runner, inputs: Iterable[Any], plan: Plan) -> Iterator[An
 
 def make_failed(index: int, raw: Any, error: Exception) -> Failed:
     """What stands in the place of a record."""
-    return Failed(index, type(error).__name__, str(error), preview(raw))
+    return Failed(index, type(error).__name__, str(error), _preview(raw))
 
 
 def is_item_error(error: Exception) -> bool:
@@ -108,7 +108,7 @@ def is_item_error(error: Exception) -> bool:
 
 def _read(runner: Runner, inputs: Iterable[Any], plan: Plan) -> Iterator[Entry]:
     """Inputs, checked; ends behind the first bad one if that is to be raised."""
-    index, source = 0, iter(inputs)
+    index, source = 0, items_of(inputs)
     while True:
         try:
             given = next(source)
@@ -146,10 +146,15 @@ def _raise(entry: Entry, error: Exception, plan: Plan) -> NoReturn:
     """Raise an item's error with its number and beginning."""
     if entry.ended:
         raise error
-    place = f"input {preview(entry.raw)}" if plan.is_single else f"input {entry.index}"
+    place = f"input {_preview(entry.raw)}" if plan.is_single else f"input {entry.index}"
     if not isinstance(error, DebertaError):
-        error.add_note(f"at {place}: {preview(entry.raw)}")
+        error.add_note(f"at {place}: {_preview(entry.raw)}")
         raise error
     if not plan.is_single:
-        place += f" ({preview(entry.raw)})"
+        place += f" ({_preview(entry.raw)})"
     raise InputError(f"{place}: {error}") from error
+
+
+def _preview(raw: Any) -> str:
+    """The beginning of an input, or the kind of the error that stands in its place."""
+    return type(raw).__name__ if isinstance(raw, Exception) else preview(raw)

@@ -12,7 +12,7 @@ from pipelines.base import Nesting, TaskPipeline
 from pipelines.batching import Row
 from pipelines.compat_text_classification import check_compat, hf_rows, is_legacy_pair, shape_as_hf
 from pipelines.inputs import read_text, refuse
-from pipelines.options import Options, check_choice, check_count, check_share
+from pipelines.options import Options, check_choice, check_count, check_overlap
 from pipelines.records import Classification, LabelScore, Regression
 from pipelines.registry import tasks
 from spacy_deberta.alignment import Frame, lay_text
@@ -74,7 +74,7 @@ class ClassificationOptions(Options):
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         check_choice("long", self.long, LONG)
-        check_share("overlap", self.overlap)
+        check_overlap(self.overlap)
         if self.function_to_apply is not None:
             name = str(self.function_to_apply).lower()
             check_choice("function_to_apply", name, (*ACTIVATIONS, *AUTOMATIC))

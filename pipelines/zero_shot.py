@@ -15,7 +15,7 @@ from pipelines.base import TaskPipeline
 from pipelines.batching import Row
 from pipelines.compat_zero_shot import hf_nli_labels, hf_order, hf_row
 from pipelines.inputs import read_text
-from pipelines.options import Options, check_share, check_texts
+from pipelines.options import Options, check_overlap, check_share, check_texts
 from pipelines.records import LabelScore, ZeroShot
 from pipelines.registry import tasks
 from pipelines.text_classification import label_names, read_gold
@@ -73,7 +73,7 @@ class ZeroShotOptions(Options):
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         check_share("threshold", self.threshold)
-        check_share("overlap", self.overlap)
+        check_overlap(self.overlap)
         for name in ("entailment_label", "contradiction_label"):
             if not isinstance(value := getattr(self, name), str | None):
                 raise OptionError(f"{name}={value!r}, expected the name of a label of the model.")
@@ -164,14 +164,17 @@ class ZeroShotClassificationPipeline(TaskPipeline[Any, Candidates, ZeroShot]):
             ]
         core = self.tokenizer.core
         premise = core.encode(item.text).ids
-        most = min(
-            max(len(self._encoded(text)) for _, _, text in places),
-            max(1, (self.max_length - _SPECIAL) // 2),
-        )
+        most = max(len(self._encoded(text)) for _, _, text in places)
+        room = (self.max_length - _SPECIAL) // 2
+        if most > room:
+            raise OptionError(
+                f"candidate_labels: found a sentence of {most} pieces, expected at most {room}, "
+                f"half of max_length={self.max_length}. Shorten the label or hypothesis_template."
+            )
         stride = max(1, round((self.max_length - _SPECIAL - most) * (1 - options.overlap)))
         rows = []
         for number, place, text in places:
-            pieces = np.array(self._encoded(text)[:most], dtype=np.int64)
+            pieces = np.array(self._encoded(text), dtype=np.int64)
             window = self.max_length - most + len(pieces)  # leaves the same room to the premise
             frame = Frame(core.cls_id, core.sep_id, window, stride, only_first=True)
             rows += [
@@ -301,7 +304,7 @@ def _hypotheses(template: Template, label: str) -> tuple[str, ...]:
     for one in templates:
         try:
             filled = one.format(label, label=label)
-        except (IndexError, KeyError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise OptionError(
                 f"hypothesis_template={one!r}: expected '{{}}' where the label stands ({error!r})."
             ) from error

@@ -142,13 +142,16 @@ def _read_classes(source: Path, lang: str) -> Corpus:
         read_classes,
     )
 
-    examples = read_classes(source)
-    labels = list(count_classes(examples))  # of all parts of a split
+    read = read_classes(source)
+    labels = list(count_classes(read.examples))  # of all parts of a split
 
     def build(items: Sequence[Any], vocab: "Vocab") -> "Iterator[Doc]":
         return build_class_docs(items, vocab, labels)
 
-    return Corpus(examples, build, describe_classes)
+    note = ""
+    if read.n_undecided:
+        note = f"note: {read.n_undecided} rows left out, whose gold_label is '-' (undecided)."
+    return Corpus(read.examples, build, describe_classes, note)
 
 
 _READERS: dict[DataFormat, Callable[[Path, str], Corpus]] = {  # file, language

@@ -115,6 +115,7 @@ class DebertaChoice(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: n
 
     def predict(self, docs: Iterable[Doc]) -> list[Floats1d]:
         """Probabilities (C,) of the choices of each Doc; of none, where it has none."""
+        docs = list(docs)
         asked = [choices_of(doc) for doc in docs]
         logits = self.model.predict(self._lay(docs, asked))
         return [
@@ -125,8 +126,10 @@ class DebertaChoice(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: n
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Floats1d]) -> None:
         """Write `doc.cats`, and keep what other components left there."""
         for doc, probabilities in zip(docs, scores, strict=True):
-            own = {str(number): float(value) for number, value in enumerate(probabilities)}
-            doc.cats = {**doc.cats, **own}
+            kept, number = dict(doc.cats), len(probabilities)
+            while kept.pop(str(number), None) is not None:  # of more choices that were there before
+                number += 1
+            doc.cats = kept | {str(n): float(value) for n, value in enumerate(probabilities)}
 
     # Training
 
@@ -235,11 +238,11 @@ class DebertaChoice(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: n
             f"'{self.name}' has no labels; put the answers into doc._.choices instead of {label!r}."
         )
 
-    def _lay(self, docs: Iterable[Doc], asked: Sequence[Sequence[str]]) -> list[PieceSequence]:
+    def _lay(self, docs: Sequence[Doc], asked: Sequence[Sequence[str]]) -> list[PieceSequence]:
         """One sequence per choice, Doc after Doc."""
         from spacy_deberta.thinc_layers.sequences import PieceSequence, sequence_encoder
 
-        encoder = sequence_encoder(self.model)
+        encoder = sequence_encoder(self.model, docs)
         tokenizer = encoder.tokenizer
         limit = min(self.cfg["max_length"], encoder.max_length or self.cfg["max_length"])
         frame = PairFrame(tokenizer.cls_id, tokenizer.sep_id, limit, self.cfg["long"])

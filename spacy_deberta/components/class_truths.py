@@ -41,14 +41,16 @@ def truths_of(
         known[number] = [label in cats for label in labels]
     if MODES[mode] == SINGLE_LABEL:
         known[:] = truths.any(axis=1, keepdims=True)
-    if MODES[mode] != REGRESSION:
-        _check_truths(examples, truths, mode)
+    _check_truths(examples, truths, mode)
     return truths, known
 
 
 def _check_truths(examples: Sequence[Example], truths: Floats, mode: str) -> None:
-    bad = ((truths < 0) | (truths > 1)).any(axis=1)
-    expected = "values from 0 to 1"
+    bad = ~np.isfinite(truths).all(axis=1)
+    expected = "finite values"
+    if MODES[mode] != REGRESSION:
+        bad |= ((truths < 0) | (truths > 1)).any(axis=1)
+        expected = "values from 0 to 1"
     if MODES[mode] == SINGLE_LABEL:
         bad |= truths.any(axis=1) & ~np.isclose(truths.sum(axis=1), 1, atol=ROUNDING)
         expected += " that add up to 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from spacy_deberta.thinc_layers.head_shim import HeadShim
 from spacy_deberta.thinc_layers.listeners import listener_state
 from spacy_deberta.thinc_layers.shim import DebertaShim
 from spacy_deberta.thinc_layers.tagger import OUTPUT
+from spacy_deberta.tokenizers.files import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from spacy_deberta.config import DebertaConfig
@@ -85,7 +87,16 @@ def export_pipeline(nlp: Language, folder: Path, component: str | None = None) -
             next(iter(model.heads().values())).load_state_dict(head.tensors)
     model.save_pretrained(folder)
     shim.tokenizer.save(folder)
+    if config.position_biased_input:
+        _declare_length(folder / SETTINGS_FILE, config.max_position_embeddings)
     return Exported(name, chosen, head.notes if head else ())
+
+
+def _declare_length(file: Path, longest: int) -> None:
+    """Let other libraries cut what an encoder with absolute positions cannot read."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model_max_length"] = longest
+    file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 def _build(

@@ -15,6 +15,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.symbols import ORTH
+from spacy.tokenizer import Tokenizer
 from spacy.tokens import Doc, Token
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -84,8 +85,7 @@ def make_fill_mask(  # noqa: PLR0913, PLR0917 - the settings of the component
     Raises:
         ConfigError: a setting is out of range.
     """
-    if hasattr(nlp.tokenizer, "add_special_case"):
-        nlp.tokenizer.add_special_case(MASK, [{ORTH: MASK}])
+    keep_masks_whole(nlp.tokenizer)
     cfg = {"mask_share": mask_share, "window": window, "top_k": top_k, "seed": seed}
     return DebertaFillMask(nlp.vocab, model, name, cfg=cfg)
 
@@ -126,11 +126,12 @@ class DebertaFillMask(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython:
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Candidates]]:
         """For each mask of each Doc its candidates, best first."""
-        reader = self._read()
+        docs = list(docs)
+        reader = self._read(docs)
         sequences = [reader.masks(doc.text) for doc in docs]
         rows = self._logits([one for found in sequences for one in found])
         return [
-            [self._candidates(next(rows)) for one in found for _ in one.places]
+            [self._candidates(next(rows), reader) for one in found for _ in one.places]
             for found in sequences
         ]
 
@@ -255,16 +256,17 @@ class DebertaFillMask(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython:
     def _hide(
         self, examples: Iterable[Example], step: int, *, keep_none: bool = False
     ) -> HiddenWords:
-        texts = [example.predicted.text for example in examples]
+        docs = [example.predicted for example in examples]
+        texts = [doc.text for doc in docs]
         share, seed = self.cfg["mask_share"], self.cfg["seed"]
-        return self._read().hide(texts, share, seed=seed, step=step, keep_none=keep_none)
+        return self._read(docs).hide(texts, share, seed=seed, step=step, keep_none=keep_none)
 
-    def _read(self) -> MaskReader:
+    def _read(self, docs: Sequence[Doc]) -> MaskReader:
         """The reader of the encoder's tokenizer, kept while that is the same."""
         from spacy_deberta.components.masked_text import MaskReader
         from spacy_deberta.thinc_layers.sequences import sequence_encoder
 
-        encoder, window = sequence_encoder(self.model), self.cfg["window"]
+        encoder, window = sequence_encoder(self.model, docs), self.cfg["window"]
         if encoder.max_length is not None and window > encoder.max_length:
             raise ConfigError(
                 f"component '{self.name}': window={window}, but its encoder has absolute positions "
@@ -287,14 +289,31 @@ class DebertaFillMask(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython:
         if part:
             yield from self.model.ops.to_numpy(self.model.predict(part))
 
-    def _candidates(self, logits: Floats) -> Candidates:
-        reader = self._read()
+    def _candidates(self, logits: Floats, reader: MaskReader) -> Candidates:
         row = log_probabilities(logits[None], reader.allowed_pieces(len(logits)))[0]
         decode = reader.tokenizer.decode
         return [
             (decode(one.pieces).strip(), float(np.exp(one.log_prob)))
             for one in best_pieces(row, self.cfg["top_k"])
         ]
+
+
+def keep_masks_whole(tokenizer: Any) -> None:
+    """Let spaCy's tokenizer make one token of each "[MASK]", whatever stands around it."""
+    if not isinstance(tokenizer, Tokenizer):
+        return
+    tokenizer.add_special_case(MASK, [{ORTH: MASK}])
+    mask = re.escape(MASK)
+    for name, form in (
+        ("prefix_search", "^{}"),
+        ("suffix_search", "{}$"),
+        ("infix_finditer", "{}"),
+    ):
+        rule = getattr(tokenizer, name)
+        known = rule.__self__.pattern if rule is not None else ""
+        if mask not in known:
+            pattern = re.compile("|".join(filter(None, (form.format(mask), known))))
+            setattr(tokenizer, name, getattr(pattern, name.partition("_")[2]))
 
 
 def mask_tokens(doc: Doc) -> Iterator[Token]:

@@ -33,19 +33,18 @@ def find_listeners(encoder: Encoder, component: Any) -> Iterator[Model[Any, Any]
         if state is not None:
             if state.meet(encoder):
                 yield node
-            elif state.source is encoder:  # it was renamed
-                state.bind(None)
+            else:  # it may have been renamed
+                state.unbind(encoder)
         elif isinstance(node, Tok2VecListener) and node.upstream_name in (ANY, encoder.name):
             yield node
 
 
 def add_listener(encoder: Encoder, listener: Model[Any, Any], component: str) -> None:
-    """Let a layer of a component listen to this encoder, and to no other."""
+    """Let a layer of a component listen to this encoder, and to no other of its pipeline."""
     state = listener_state(listener)
     if state is not None:
-        if state.source is not None and state.source is not encoder:
-            state.source.remove_listener(listener, component)
-        state.bind(encoder)
+        for other in state.bind(encoder):
+            other.remove_listener(listener, component)
     listeners = encoder.listener_map.setdefault(component, [])
     if not any(known is listener for known in listeners):
         listeners.append(listener)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
@@ -27,6 +28,7 @@ class ListenedTo:
 
     name: str
     model: Model[list[Doc], list[Floats2d]]
+    vocab: Vocab
     listener_map: dict[str, list[Model[Any, Any]]]
     _backward: BackwardProtocol
 
@@ -64,7 +66,7 @@ class ListenedTo:
         return list(self.listener_map)
 
     def add_listener(self, listener: Model[Any, Any], component_name: str) -> None:
-        """Let a layer of a component listen to this encoder, and to no other."""
+        """Let a layer of a component listen to this encoder, and to no other of its pipeline."""
         linking.add_listener(self, listener, component_name)
         if self.model.has_dim("nO"):
             self._set_width(listener)

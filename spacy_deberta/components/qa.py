@@ -27,6 +27,7 @@ from spacy_deberta.corpora.question_docs import (
     write_answers,
 )
 from spacy_deberta.decoding.answer_windows import (
+    N_SPECIAL,
     QuestionFrame,
     QuestionWindow,
     cut_question,
@@ -151,7 +152,23 @@ class DebertaAnswers(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: 
     ) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         self.cfg = dict(cfg)
+        self._check_settings()
         self.remember_settings(cfg)
+
+    def _check_settings(self) -> None:
+        least = {
+            "top_k": 1,
+            "max_answer_len": 1,
+            "max_question_len": 1,
+            "overlap": 0,
+            "threshold": 0,
+        }
+        least["window"] = self.cfg["overlap"] + N_SPECIAL + 2  # a piece of the question, a new one
+        for key, value in least.items():
+            if not self.cfg[key] >= value:
+                raise ConfigError(
+                    f"component '{self.name}': {key}={self.cfg[key]!r}, expected {value} or more."
+                )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -286,14 +303,14 @@ class DebertaAnswers(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: 
             start, end = int(spans.start[ranked.index]), int(spans.end[ranked.index])
             yield DocAnswer(question, start, end, ranked.probability)
 
-    def _encoder(self) -> SequenceEncoder:
+    def _encoder(self, docs: Sequence[Doc] = ()) -> SequenceEncoder:
         from spacy_deberta.thinc_layers.sequences import sequence_encoder
 
-        return sequence_encoder(self.model)
+        return sequence_encoder(self.model, docs)
 
     def _lay(self, docs: Sequence[Doc]) -> list[Asked]:
         """Every question of every Doc, in windows."""
-        encoder = self._encoder()
+        encoder = self._encoder(docs)
         tokenizer, cfg = encoder.tokenizer, self.cfg
         if encoder.max_length is not None and cfg["window"] > encoder.max_length:
             raise ConfigError(

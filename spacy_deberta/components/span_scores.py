@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span, SpanGroup, Token
 
 SCORES = "scores"
 EXTENSION = "deberta_score"
@@ -19,11 +19,29 @@ def store_spans(doc: Doc, key: str, spans: Sequence[Span], scores: Sequence[floa
     doc.spans[key] = SpanGroup(doc, name=key, attrs={SCORES: list(scores)}, spans=list(spans))
 
 
+BLOCKED_IOB = 3  # of `ent_iob`: an entity begins; without a type, none may
+
+
 def add_entities(doc: Doc, spans: Sequence[Span]) -> None:
-    """Add entities to a Doc; those it has stay, and so do tokens marked as being outside of any."""
-    taken = {token for entity in doc.ents for token in range(entity.start, entity.end)}
-    fresh = [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
-    doc.set_ents([*doc.ents, *fresh], default="outside")
+    """Add entities to a Doc; those it has stay, and so do tokens that are blocked.
+
+    Args:
+        doc: the Doc.
+        spans: of those that overlap, the first is added.
+    """
+    blocked = [doc[token.i : token.i + 1] for token in doc if is_blocked(token)]
+    taken = {token.i for span in (*doc.ents, *blocked) for token in span}
+    fresh = []
+    for span in spans:
+        if taken.isdisjoint(range(span.start, span.end)):
+            fresh.append(span)
+            taken.update(range(span.start, span.end))
+    doc.set_ents([*doc.ents, *fresh], blocked=blocked, default="outside")
+
+
+def is_blocked(token: Token) -> bool:
+    """Whether a token is marked by `doc.set_ents(blocked=...)` as one that no entity may have."""
+    return token.ent_iob == BLOCKED_IOB and not token.ent_type
 
 
 def span_score(span: Span) -> float | None:

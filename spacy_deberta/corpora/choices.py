@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from spacy.tokenizer import Tokenizer
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
+from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.decoding.choices import ChoiceTexts, read_question
 from spacy_deberta.errors import DataError, InputError
 
@@ -87,9 +87,8 @@ def _unzip(opened: BinaryIO, path: Path) -> TextIO:
 
 def _read_line(line: str, format: str, place: str) -> ChoiceTexts:
     try:
-        return read_question(json.loads(line), format)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: no JSON ({error}).") from error
+        row: Any = read_json(line, place)
+        return read_question(row, format)
     except InputError as error:
         raise DataError(f"{place}: {error}") from error
 

@@ -5,15 +5,15 @@
     {"text_a": "A plane lands.", "text_b": "It flies.", "score": 2.5}     a value
     {"sentence1": "...", "sentence2": "...", "gold_label": "entailment"}  as in SNLI and MNLI
 
-A table has the same names in its first line; several labels are joined by "|". Rows whose label is
-"-", as of SNLI's annotators in disagreement, are left out. A Doc has the first text, the second in
-`doc._.pair`, and all labels of the file in `doc.cats`.
+A table has the same names in its first line; several labels are joined by "|". Rows whose
+gold_label is "-", of SNLI's annotators in disagreement, are left out and counted. A Doc has the
+first text, the second in `doc._.pair`, and all labels of the file in `doc.cats`.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 FIRST = ("text", "text_a", "sentence1", "premise", "sentence")
 SECOND = ("text_pair", "text_b", "sentence2", "hypothesis")
-LABEL = ("label", "gold_label", "labels")
+GOLD = "gold_label"
+LABEL = ("label", GOLD, "labels")
 VALUE = ("score", "value", "similarity")
 SCORE = "score"  # the label of a value in `doc.cats`
 UNDECIDED = "-"
@@ -52,7 +54,20 @@ class ClassExample:
     value: float | None
 
 
-def read_classes(path: Path) -> list[ClassExample]:
+@dataclass(frozen=True)
+class ReadClasses:
+    """What a file holds.
+
+    Attributes:
+        examples: of one kind.
+        n_undecided: rows that were left out, as their annotators did not agree.
+    """
+
+    examples: list[ClassExample]
+    n_undecided: int
+
+
+def read_classes(path: Path) -> ReadClasses:
     """Read a file, also a gzipped one.
 
     Args:
@@ -74,7 +89,7 @@ def read_classes(path: Path) -> list[ClassExample]:
         raise DataError(
             f"{path}: found texts beside pairs, or labels beside values; expected one kind."
         )
-    return examples
+    return ReadClasses(examples, len(found) - len(examples))
 
 
 def build_class_docs(
@@ -133,10 +148,7 @@ def _json_rows(lines: Sequence[str], path: Path) -> Iterator[tuple[str, Mapping[
         place = f"{path}, line {number}"
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{place}: no JSON ({error}).") from error
+        row = read_json(line, place)
         if not isinstance(row, dict):
             raise DataError(f"{place}: found {type(row).__name__}, expected an object.")
         yield place, row
@@ -177,7 +189,8 @@ def _read_row(row: Mapping[str, Any], place: str) -> ClassExample | None:
         return ClassExample(text, pair, None, _number(row[value], place, value))
     assert name is not None
     labels = _labels(row[name], place, name)
-    return None if labels == (UNDECIDED,) else ClassExample(text, pair, labels, None)
+    undecided = name == GOLD and labels == (UNDECIDED,)
+    return None if undecided else ClassExample(text, pair, labels, None)
 
 
 def _find(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -199,6 +212,9 @@ def _labels(value: object, place: str, name: str) -> tuple[str, ...]:
 
 def _number(value: object, place: str, name: str) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]  # what cannot be raises
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: {name}={value!r}, expected a number.") from error
+        number = float(value)  # type: ignore[arg-type]  # what cannot be raises
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{place}: {name}={value!r:.40}, expected a number.") from error
+    if not math.isfinite(number):
+        raise DataError(f"{place}: {name}={value!r:.40}, expected a finite number.")
+    return number

@@ -9,13 +9,13 @@ question without an answer has none.
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.errors import DataError
 
 T = TypeVar("T")
@@ -120,10 +120,7 @@ def _question(
 
 
 def _parse(text: str, place: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: no JSON ({error}).") from error
+    return read_json(text, place)
 
 
 def _expect(value: object, kind: type[T], place: str) -> T:

@@ -44,7 +44,7 @@ class QuestionFrame:
             AlignmentError: the next window would not move on.
         """
         room = self.window - N_SPECIAL - n_question
-        if room <= self.overlap or room < 1:
+        if room <= self.overlap or room < 1 or self.overlap < 0:
             raise AlignmentError(
                 f"window={self.window} leaves room for {max(room, 0)} pieces of the context beside "
                 f"{n_question} of the question and {N_SPECIAL} special ones; expected more than "

@@ -135,7 +135,7 @@ def text_pair(doc: Doc) -> str | None:
 
 
 def _lay(model: DocsToLogits, docs: Sequence[Doc]) -> _Rows:
-    encoder = sequence_encoder(model)
+    encoder = sequence_encoder(model, docs)
     reading: Reading = model.attrs["reading"]
     window = min(reading.window, encoder.max_length or reading.window)
     tokenizer = encoder.tokenizer

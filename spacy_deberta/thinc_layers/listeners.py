@@ -23,34 +23,58 @@ class ListenerState:
         upstream: name of the encoder component, or ANY.
         grad_factor: factor on the gradient that goes to the encoder.
         layers: numbers of the layers it wants, side by side; None = the last one alone.
+
+    A component that was added to a second pipeline by `source=` stands in both, and listens in each
+    to that pipeline's encoder: pipelines are told apart by the vocabulary of their Docs.
     """
 
     upstream: str
     grad_factor: float
     layers: tuple[int, ...] | None = None
-    _source: "weakref.ref[RowSource] | None" = None
+    _sources: "list[weakref.ref[RowSource]]" = field(default_factory=list)  # the newest last
+    _chosen: "weakref.ref[RowSource] | None" = None
     _met: "list[weakref.ref[RowSource]]" = field(default_factory=list)
 
     @property
     def source(self) -> RowSource | None:
-        """The encoder this listener listens to."""
-        return self._source() if self._source is not None else None
+        """The encoder this listener listens to: the one last turned to, else the newest."""
+        chosen = self._chosen() if self._chosen is not None else None
+        return chosen or next(reversed(_alive(self._sources)), None)
 
     @property
     def names(self) -> list[str]:
         """Names of the encoders before the listener's component."""
-        met = (reference() for reference in self._met)
-        return [source.name for source in met if source is not None]
+        return [source.name for source in _alive(self._met)]
 
     def meet(self, source: RowSource) -> bool:
         """Take note of an encoder before the component; whether `upstream` stands for it."""
-        if not any(reference() is source for reference in self._met):
+        if not any(known is source for known in _alive(self._met)):
             self._met.append(weakref.ref(source))
         return self.upstream in (ANY, source.name)
 
-    def bind(self, source: RowSource | None) -> None:
-        """Listen to this encoder, or to none."""
-        self._source = None if source is None else weakref.ref(source)
+    def bind(self, source: RowSource) -> list[RowSource]:
+        """Listen to this encoder.
+
+        Returns:
+            The encoders of the same pipeline that it listened to before.
+        """
+        before = _alive(self._sources)
+        left = [one for one in before if one is not source and one.vocab is source.vocab]
+        kept = [one for one in before if one is not source and one.vocab is not source.vocab]
+        self._sources = [weakref.ref(one) for one in (*kept, source)]
+        self._chosen = None
+        return left
+
+    def unbind(self, source: RowSource) -> None:
+        """Listen no more to this encoder, if it does."""
+        self._sources = [weakref.ref(one) for one in _alive(self._sources) if one is not source]
+        self._chosen = None
+
+    def turn_to(self, docs: Sequence[Doc]) -> None:
+        """Choose the encoder of the pipeline that these Docs are in."""
+        if docs and len(self._sources) > 1:
+            fitting = [one for one in _alive(self._sources) if one.vocab is docs[0].vocab]
+            self._chosen = weakref.ref(fitting[-1]) if fitting else None
 
     def require_source(self) -> RowSource:
         """The encoder, or a PipelineError that names the encoders there are."""
@@ -70,11 +94,16 @@ class ListenerState:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ListenerState":
         """A copied listener listens to the same encoder."""
-        return replace(self, _met=list(self._met))
+        return replace(self, _met=list(self._met), _sources=list(self._sources))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle: the encoder binds its listeners again when it is unpickled."""
-        return {**self.__dict__, "_source": None, "_met": []}
+        return {**self.__dict__, "_sources": [], "_chosen": None, "_met": []}
+
+
+def _alive(references: "Sequence[weakref.ref[RowSource]]") -> list[RowSource]:
+    found = (reference() for reference in references)
+    return [source for source in found if source is not None]
 
 
 def build_deberta_listener(
@@ -131,6 +160,7 @@ def forward(
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Any]]]:
     """Token rows of each Doc, (n_tokens, nO), from the encoder."""
     state: ListenerState = model.attrs["listener"]
+    state.turn_to(docs)
     source = state.require_source()
     heard = source.listen(model, docs) if is_train else None
     if heard is None:

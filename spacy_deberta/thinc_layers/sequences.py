@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Optional, cast
 
 import numpy as np
 import torch
+from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 from thinc.util import torch2xp, xp2torch
@@ -163,10 +164,15 @@ def hears_sequences(node: Model[Any, Any]) -> bool:
     return node.name == LISTENER_NAME and listener_state(node) is not None
 
 
-def sequence_encoder(model: Model[Any, Any]) -> SequenceEncoder:
+def sequence_encoder(model: Model[Any, Any], docs: Sequence[Doc] = ()) -> SequenceEncoder:
     """The encoder behind the SequenceListener or SequenceModel inside a component's model.
 
     Ask anew in every update and every prediction: what it knows is true until the next step.
+
+    Args:
+        model: the component's.
+        docs: what is to be read, which tells in which pipeline the component is at work; without
+            any, it is the one of the last time.
 
     Raises:
         PipelineError: there is no such layer, or no encoder to listen to.
@@ -174,6 +180,7 @@ def sequence_encoder(model: Model[Any, Any]) -> SequenceEncoder:
     for node in model.walk():
         state = listener_state(node)
         if state is not None and node.name == LISTENER_NAME:
+            state.turn_to(docs)
             source = state.require_source()
             shim = shim_of(source.model)
             return SequenceEncoder(shim, state.grad_factor if source.waits_for(node) else 0.0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d, Floats3d, Floats4d
 
@@ -145,6 +146,7 @@ class RowSource(Protocol):
 
     name: str
     model: Model[Any, Any]
+    vocab: Vocab
 
     @property
     def width(self) -> int:

@@ -104,7 +104,7 @@ def nli(tasks: Path, part: str, vocab: Vocab) -> Iterable[Doc]:
     files = [tasks / "pairs_nli_cad" / f"{part}.jsonl.gz"]
     if part == "train":
         files.append(tasks / "pairs_snli" / "dev.jsonl.gz")
-    examples = [example for file in files for example in read_classes(file)]
+    examples = [example for file in files for example in read_classes(file).examples]
     return build_class_docs(examples, vocab, ["entailment", "neutral", "contradiction"])
 
 

@@ -290,3 +290,13 @@ def test_the_shipped_config_trains(tiny_source: Path, tmp_path: Path) -> None:
     train_nlp(nlp, tmp_path / "out")
     scores = spacy.load(tmp_path / "out" / "model-last").evaluate(choice_examples(nlp))
     assert 0 <= scores["choice_acc"] <= 1
+
+
+def test_fewer_choices_leave_no_scores_behind(tiny_source: Path) -> None:
+    nlp = tiny_nlp(tiny_source)
+    choice = nlp.add_pipe("deberta_choice")
+    doc = nlp.make_doc("every summer")
+    doc.cats = {"other": 0.5}
+    choice.set_annotations([doc], [np.array([0.2, 0.3, 0.5], dtype="f")])
+    choice.set_annotations([doc], [np.array([1.0], dtype="f")])
+    assert doc.cats == {"other": 0.5, "0": 1.0}

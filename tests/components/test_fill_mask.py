@@ -16,7 +16,7 @@ from spacy.training import Example
 from spacy.util import load_config, registry
 
 from pipelines.fill_mask import FillMaskPipeline
-from spacy_deberta.components.fill_mask import DebertaFillMask
+from spacy_deberta.components.fill_mask import DebertaFillMask, keep_masks_whole
 from spacy_deberta.components.masked_text import MaskReader
 from spacy_deberta.decoding.masks import log_probabilities
 from spacy_deberta.errors import CheckpointError, ConfigError, PipelineError
@@ -328,3 +328,24 @@ def test_the_config_trains(source: Path, tmp_path: Path) -> None:
         nlp.update(list(readers["train"](nlp)), sgd=optimizer, losses=losses)
         assert losses["fill_mask"] > 0
     assert nlp.evaluate(list(readers["dev"](nlp)))["mask_acc"] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("a [MASK]/[MASK] .", ["a", "[MASK]", "/", "[MASK]", "."]),
+        ("[MASK][MASK]", ["[MASK]", "[MASK]"]),
+        ("x[MASK].", ["x", "[MASK]", "."]),
+        ("a[MASK]b ([MASK])", ["a", "[MASK]", "b", "(", "[MASK]", ")"]),
+    ],
+)
+def test_a_mask_is_a_token_whatever_is_around_it(text: str, tokens: list[str]) -> None:
+    nlp = spacy.blank("en")
+    plain = [token.text for token in nlp("don't (e.g.) well-known")]
+    for _ in range(2):
+        keep_masks_whole(nlp.tokenizer)
+    loaded = spacy.blank("en")
+    loaded.tokenizer.from_bytes(nlp.tokenizer.to_bytes())
+    for one in (nlp, loaded):
+        assert [token.text for token in one(text)] == tokens
+        assert [token.text for token in one("don't (e.g.) well-known")] == plain

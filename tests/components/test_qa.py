@@ -20,7 +20,7 @@ from spacy_deberta.corpora.question_docs import (
     read_answers,
     write_answers,
 )
-from spacy_deberta.errors import DataError
+from spacy_deberta.errors import ConfigError, DataError
 from tests.tiny import add_encoder
 
 TEXT = "Ada Byron met Charles Babbage in London, in 1833."
@@ -292,3 +292,19 @@ def test_the_config_trains_two_steps(tiny_source: Path) -> None:
         losses: dict[str, float] = {}
         nlp.update([make_example(nlp)], sgd=optimizer, losses=losses)
         assert losses["qa"] > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("overlap", -1),
+        ("top_k", 0),
+        ("max_answer_len", 0),
+        ("max_question_len", 0),
+        ("threshold", -1.0),
+        ("window", 20),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tiny_source: Path, key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"'qa': {key}={value}, expected"):
+        make_nlp(tiny_source, **{key: value})

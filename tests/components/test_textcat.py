@@ -10,7 +10,7 @@ from spacy.tokens import DocBin
 from spacy.training import Corpus, Example
 
 from spacy_deberta.decoding.classes import MULTI_LABEL, REGRESSION, SINGLE_LABEL, class_losses
-from spacy_deberta.errors import CheckpointError, ConfigError
+from spacy_deberta.errors import CheckpointError, ConfigError, DataError
 from spacy_deberta.modeling import DebertaV2ForSequenceClassification
 from spacy_deberta.tokenizers import UnigramTokenizer
 from tests.components.textcats import (
@@ -225,3 +225,15 @@ def test_the_gradient_is_the_derivative_of_the_loss(tiny_source: Path, mode: str
         assert gradient[place] == pytest.approx((up - down) / 2e-4, abs=1e-4)
     assert not gradient[0].any()
     assert mode == "regression" or gradient[1, 1] == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("mode", ["exclusive", "multilabel", "regression"])
+def test_values_that_are_no_numbers_are_refused(tiny_source: Path, mode: str, value: float) -> None:
+    nlp = textcat_nlp(tiny_source, mode=mode)
+    examples = text_examples(nlp, mode)
+    nlp.initialize(lambda: examples)
+    for example in examples:
+        example.reference.cats = dict.fromkeys(example.reference.cats, value)
+    with pytest.raises(DataError, match=r"doc.cats=.*(finite|from 0 to 1)"):
+        nlp.update(examples)

@@ -26,7 +26,7 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
 
 
 def docs_of(path: Path) -> list[Any]:
-    return list(build_class_docs(read_classes(path), spacy.blank("en").vocab))
+    return list(build_class_docs(read_classes(path).examples, spacy.blank("en").vocab))
 
 
 def test_labels_become_cats(tmp_path: Path) -> None:
@@ -48,23 +48,37 @@ def test_several_labels_values_and_pairs(tmp_path: Path) -> None:
     assert [doc.cats for doc in docs_of(several)] == [{"x": 1.0, "y": 1.0}, {"x": 0.0, "y": 0.0}]
     (doc,) = docs_of(values)
     assert (doc.text, doc._.pair, doc.cats) == ("b", "c", {"score": 2.5})
-    assert describe_classes(read_classes(several)) == "2 texts, labels: x 1, y 1"
-    assert describe_classes(read_classes(values)) == "1 pairs, values from 2.5 to 2.5"
+    assert describe_classes(read_classes(several).examples) == "2 texts, labels: x 1, y 1"
+    assert describe_classes(read_classes(values).examples) == "1 pairs, values from 2.5 to 2.5"
 
 
 def test_names_of_snli_and_rows_without_agreement(tmp_path: Path) -> None:
     rows = [{"sentence1": "a", "sentence2": "b", "gold_label": label} for label in ("-", "neutral")]
 
-    assert read_classes(write(tmp_path / "a.jsonl", *rows)) == [
-        ClassExample("a", "b", ("neutral",), None)
-    ]
+    read = read_classes(write(tmp_path / "a.jsonl", *rows))
+    assert read.examples == [ClassExample("a", "b", ("neutral",), None)]
+    assert read.n_undecided == 1
+
+
+def test_a_label_that_is_a_sign_is_a_label(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": label} for label in ("+", "-", "-")]
+    read = read_classes(write(tmp_path / "a.jsonl", *rows))
+    assert [example.labels for example in read.examples] == [("+",), ("-",), ("-",)]
+    assert read.n_undecided == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1e999", 10**400])
+def test_values_are_finite(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path / "a.jsonl", {"text": "a", "score": value})
+    with pytest.raises(DataError, match=r"line 1: score=.*number"):
+        read_classes(path)
 
 
 def test_tables_have_a_header(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("id\tText\tLabels\r\n1\tb\u2028c\tx|y\r\n2\td\t\r\n", encoding="utf-8")
 
-    assert read_classes(path) == [
+    assert read_classes(path).examples == [
         ClassExample("b\u2028c", None, ("x", "y"), None),
         ClassExample("d", None, (), None),
     ]
@@ -74,7 +88,7 @@ def test_gzipped_files_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"text": "b", "label": 1}'))
 
-    assert read_classes(path) == [ClassExample("b", None, ("1",), None)]
+    assert read_classes(path).examples == [ClassExample("b", None, ("1",), None)]
 
 
 @pytest.mark.parametrize(

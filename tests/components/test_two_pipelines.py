@@ -1,0 +1,73 @@
+"""A component that is added to a second pipeline by `source=` stands in both."""
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.training import Example
+
+from tests.components.textcats import LISTENER, MODEL, TEXTS
+from tests.tiny import add_encoder, ner_examples, tiny_nlp
+
+HEADS = ("textcat", "ner")
+
+
+def make(source: Path, kind: str) -> tuple[Language, list[Example]]:
+    nlp = tiny_nlp(source)
+    if kind == "textcat":
+        nlp.add_pipe("deberta_textcat", name=kind, config={"model": {**MODEL, "tok2vec": LISTENER}})
+        golds = [{"cats": {"a": float(n % 2), "b": float(1 - n % 2)}} for n in range(len(TEXTS))]
+        texts = zip(TEXTS, golds, strict=True)
+        examples = [Example.from_dict(nlp.make_doc(text), gold) for text, gold in texts]
+    else:
+        nlp.add_pipe("deberta_ner", name=kind)
+        examples = ner_examples(nlp)
+    nlp.initialize(lambda: examples)
+    return nlp, examples
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_the_source_keeps_its_encoder(tiny_source: Path, other_source: Path, kind: str) -> None:
+    first, examples = make(tiny_source, kind)
+    before = first(TEXTS[0]).to_bytes()
+    second = tiny_nlp(other_source)
+    second.add_pipe(kind, source=first)
+
+    assert second(TEXTS[0]).tensor is not None
+    assert first(TEXTS[0]).to_bytes() == before
+    losses: dict[str, float] = {}
+    first.update(examples, losses=losses, sgd=first.resume_training())
+    assert losses["deberta"] > 0
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_each_pipeline_uses_its_own_encoder(
+    tiny_source: Path, other_source: Path, kind: str
+) -> None:
+    first, _ = make(tiny_source, kind)
+    second = spacy.blank("en")
+    add_encoder(second, other_source)
+    second.add_pipe(kind, source=first)
+    there, here = second(TEXTS[0]), first(TEXTS[0])
+    assert not np.allclose(there.tensor, here.tensor)
+    if kind == "textcat":
+        assert there.cats != here.cats
+    again = second(TEXTS[0])
+    assert again.cats == there.cats
+    assert [(e.text, e.label_) for e in again.ents] == [(e.text, e.label_) for e in there.ents]
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_the_source_works_on_when_the_second_is_gone(
+    tiny_source: Path, other_source: Path, kind: str
+) -> None:
+    first, _ = make(tiny_source, kind)
+    before = first(TEXTS[0]).to_bytes()
+    second = tiny_nlp(other_source)
+    second.add_pipe(kind, source=first)
+    del second
+    gc.collect()
+    assert first(TEXTS[0]).to_bytes() == before
