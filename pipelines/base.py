@@ -235,8 +235,13 @@ class TaskPipeline(Engine[In, Item, Rec]):
 
         Raises:
             DataError: too few examples.
-            OptionError: this task has no scores to calibrate.
+            OptionError: this task has no scores to calibrate, or hf_compat=True.
         """
+        if self.hf_compat:
+            raise OptionError(
+                "calibrate: with hf_compat=True scores are those of transformers, which nothing "
+                "changes; make the pipeline without it."
+            )
         chosen = self.options.override(options)
         pairs = list(examples)
         evidence: list[Evidence] = []

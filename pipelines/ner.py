@@ -89,7 +89,7 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
         """The first argument; with pretokenized=True a list of words is one input."""
         inputs, values = super().read_call(args, kwargs)
         options = self.options.override(values)
-        if options.pretokenized and isinstance(inputs, list) and _is_words(inputs):
+        if options.pretokenized and inputs and isinstance(inputs, list) and _is_words(inputs):
             return Words(inputs), values
         return inputs, values
 
@@ -304,4 +304,4 @@ def _span_of(doc: Doc, entity: Entity) -> Span | None:
 
 
 def _is_words(value: Sequence[Any]) -> bool:
-    return bool(value) and all(isinstance(word, str) for word in value)
+    return all(isinstance(word, str) for word in value)

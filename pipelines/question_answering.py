@@ -21,7 +21,7 @@ from pipelines.base import AHEAD_OF_STREAMS, Nesting, TaskPipeline
 from pipelines.batching import Row, cut_rows
 from pipelines.compat_offsets import fast_offsets
 from pipelines.compat_question_answering import compat_answers
-from pipelines.inputs import check_stream, read_text
+from pipelines.inputs import check_stream, describe, read_text
 from pipelines.options import Options
 from pipelines.questions import (
     INPUTS,
@@ -343,7 +343,13 @@ def _find_gold(scores: SpanScores, contexts: Sequence[str], gold: Any) -> int | 
     """The number of the right span; of several with its text, the best."""
     if gold in ("", None):
         return None
-    if isinstance(gold, tuple):
+    is_span = isinstance(gold, tuple | list) and len(gold) == 2  # noqa: PLR2004 - start and end
+    if not is_span and not isinstance(gold, str):
+        raise InputError(
+            f"gold answer: found {describe(gold)}, expected a text of the context, (start, end), "
+            "or '' where there is no answer."
+        )
+    if is_span:
         (found,) = np.nonzero((scores.start == gold[0]) & (scores.end == gold[1]))
     else:
         (long,) = np.nonzero(scores.end - scores.start == len(gold))

@@ -134,6 +134,8 @@ class TextClassificationPipeline(TaskPipeline[Any, Texts, Classification | Regre
             check_compat(raw)
         else:
             _check_options(options)
+            if options.threshold is not None:
+                read_thresholds(options.threshold, self.labels)
         if self.hf_compat and is_legacy_pair(raw):
             return Texts(*raw[0])
         if isinstance(raw, Mapping):

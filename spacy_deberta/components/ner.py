@@ -10,7 +10,7 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, biluo_tags_to_spans, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Model
+from thinc.api import Model, Optimizer
 from thinc.types import Floats2d
 
 from spacy_deberta.components.span_scores import add_entities, register_extension, store_spans
@@ -161,12 +161,20 @@ class DebertaNer(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no t
         self.vocab.strings.add(label)
         return 1
 
+    def _require_head(self) -> TagScheme:
+        scheme = self.tag_scheme
+        if not is_initialized(self.model):
+            raise PipelineError(
+                f"'{self.name}' has labels, but its head has no weights yet; call nlp.initialize()."
+            )
+        return scheme
+
     # Prediction
 
     def predict(self, docs: Iterable[Doc]) -> list[list[TagSpan]]:
         """Spans of each Doc, by numbers of tokens; changes nothing."""
         docs = list(docs)
-        scheme = self.tag_scheme
+        scheme = self._require_head()
         if not any(len(doc) for doc in docs):
             return [[] for _ in docs]
         logits = self.model.predict(docs)
@@ -196,6 +204,23 @@ class DebertaNer(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no t
                 add_entities(doc, spans)
 
     # Training
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """As in every trainable component.
+
+        Raises:
+            PipelineError: it is not initialized.
+        """
+        self._require_head()
+        found: dict[str, float] = super().update(examples, drop=drop, sgd=sgd, losses=losses)
+        return found
 
     def get_loss(
         self, examples: Iterable[Example], scores: Sequence[Floats2d]

@@ -172,7 +172,9 @@ def read_thresholds(given: float | Mapping[str, float], labels: Sequence[str]) -
     unknown = sorted(set(by_label) - set(labels))
     if unknown:
         raise OptionError(f"threshold: {unknown} are no labels; there are {list(labels)}.")
-    values = np.array([by_label.get(label, 0.5) for label in labels], dtype=np.float64)
+    chosen = [by_label.get(label, 0.5) for label in labels]
+    is_number = all(isinstance(one, int | float) and not isinstance(one, bool) for one in chosen)
+    values = np.array(chosen if is_number else [np.nan], dtype=np.float64)
     if not ((values >= 0) & (values <= 1)).all():
         raise OptionError(f"threshold={given!r} is out of range; expected 0 to 1.")
     return values

@@ -1,9 +1,14 @@
 """Entities are added beside those that are there, and never on blocked tokens."""
 
+from pathlib import Path
+
+import pytest
 import spacy
 from spacy.tokens import Span
 
 from spacy_deberta.components.span_scores import add_entities
+from spacy_deberta.errors import PipelineError
+from tests.tiny import ner_examples, tiny_nlp
 
 
 def test_blocked_tokens_stay_blocked() -> None:
@@ -23,3 +28,14 @@ def test_of_spans_that_overlap_the_first_is_added() -> None:
         ("Angela Merkel", "PER"),
         ("Macron", "PER"),
     ]
+
+
+def test_labels_without_weights_are_told(tiny_source: Path) -> None:
+    nlp = tiny_nlp(tiny_source)
+    ner = nlp.add_pipe("deberta_ner")
+    with pytest.raises(PipelineError, match="no labels; call"):
+        nlp.update(ner_examples(nlp))
+    ner.add_label("NAME")
+    for act in (lambda: nlp.update(ner_examples(nlp)), lambda: ner.predict([nlp.make_doc("A")])):
+        with pytest.raises(PipelineError, match="no weights yet; call"):
+            act()

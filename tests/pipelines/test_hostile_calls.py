@@ -208,3 +208,30 @@ def test_the_embedded_model_says_how_much_it_reads() -> None:
     assert pipe.declared_length == 512
     found = pipe(["good film", "word " * 900], on_error="return", truncation=True)
     assert [type(one) for one in found] == [dict, dict]
+
+
+def test_an_empty_sentence_in_words_has_no_entities() -> None:
+    pipe = build("token-classification")
+    found = pipe([["Marie", "Curie"], []], pretokenized=True)
+    assert len(found) == 2
+    assert list(found[1]) == []
+
+
+def test_gold_answers_are_texts_or_places() -> None:
+    pipe = build("question-answering")
+    asked = ("Who wrote?", "Marie wrote a letter.")
+    assert pipe.calibrate([(asked, [0, 5])], force=True).calibration == pipe.calibration
+    with pytest.raises(InputError, match="gold answer: found list"):
+        pipe.calibrate([(asked, ["Marie"])], force=True)
+
+
+def test_compat_cannot_be_calibrated() -> None:
+    with pytest.raises(OptionError, match="hf_compat=True"):
+        build("token-classification", hf_compat=True).calibrate([("Marie", [])], force=True)
+
+
+@pytest.mark.parametrize("value", [2, "x", {"nope": 0.1}, {"positive": "x"}, True])
+def test_thresholds_are_shares_of_labels_there_are(written: Written, value: Any) -> None:
+    pipe = pipeline("text-classification", written("text-classification"), threshold=value)
+    with pytest.raises(OptionError, match="threshold"):
+        pipe("a text")
