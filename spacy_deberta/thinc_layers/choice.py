@@ -6,7 +6,7 @@ from typing import Any
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from spacy_deberta.thinc_layers.sequences import PieceSequence, SequencesToRows
+from spacy_deberta.thinc_layers.sequences import PieceSequence, SequencesToRows, first_rows
 
 SequencesToLogits = Model[list[PieceSequence], Floats2d]
 
@@ -29,17 +29,11 @@ def forward(
 ) -> tuple[Floats2d, Callable[[Floats2d], list[Any]]]:
     """One logit of each sequence, (n_sequences, 1), from the row of its first piece."""
     encoder, head = model.layers
-    xp = model.ops.xp
-    states, backprop_encoder = encoder(sequences, is_train)
-    if not sequences:
-        return model.ops.alloc2f(0, 1), lambda d_logits: backprop_encoder([])
-    logits, backprop_head = head(xp.stack([state[0] for state in states]), is_train)
+    rows, backprop_rows = first_rows(encoder, sequences, is_train)
+    logits, backprop_head = head(rows, is_train) if sequences else (model.ops.alloc2f(0, 1), None)
 
     def backprop(d_logits: Floats2d) -> list[Any]:
-        d_states = [xp.zeros_like(state) for state in states]
-        for d_state, row in zip(d_states, backprop_head(d_logits), strict=True):
-            d_state[0] = row
-        backprop_encoder(d_states)
+        backprop_rows(backprop_head(d_logits) if backprop_head else rows)
         return []
 
     return logits, backprop

@@ -20,7 +20,12 @@ from thinc.types import Floats2d
 
 from spacy_deberta.alignment import Frame, LaidText, lay_text, split_windows
 from spacy_deberta.errors import DataError
-from spacy_deberta.thinc_layers.sequences import PieceSequence, SequencesToRows, sequence_encoder
+from spacy_deberta.thinc_layers.sequences import (
+    PieceSequence,
+    SequencesToRows,
+    first_rows,
+    sequence_encoder,
+)
 
 PAIR = "pair"  # doc._.pair
 
@@ -89,8 +94,8 @@ def forward(
     encoder, head = model.layers
     xp = model.ops.xp
     laid = _lay(model, docs)
-    states, backprop_encoder = encoder(laid.sequences, is_train)
-    logits, backprop_head = head(xp.stack([state[0] for state in states]), is_train)
+    rows, backprop_rows = first_rows(encoder, laid.sequences, is_train)
+    logits, backprop_head = head(rows, is_train)
     shares = xp.asarray(laid.shares)
     best = _best_rows(logits, shares) if model.attrs["merge"] == "max" else None
     labels = xp.arange(logits.shape[1])
@@ -100,11 +105,7 @@ def forward(
         if best is not None:
             d_rows = xp.zeros_like(logits)
             d_rows[best, labels] = d_logits  # no two Docs have a row in common
-        d_first = backprop_head(d_rows)
-        d_states = [xp.zeros_like(state) for state in states]
-        for d_state, row in zip(d_states, d_first, strict=True):
-            d_state[0] = row
-        backprop_encoder(d_states)
+        backprop_rows(backprop_head(d_rows))
         return []
 
     return shares @ logits if best is None else logits[best, labels], backprop
@@ -168,5 +169,8 @@ def _join(laid: Sequence[LaidText]) -> _Rows:
 def _best_rows(logits: Any, shares: Any) -> Any:
     """(D, n_labels): which of a Doc's rows has the highest logit of a label."""
     xp = get_array_module(logits)
-    own = xp.where(shares[:, :, None] > 0, logits[None], -xp.inf)  # (D, S, n_labels)
-    return own.argmax(axis=1)
+    best = xp.empty((len(shares), logits.shape[1]), dtype="int64")
+    for number, weights in enumerate(shares):
+        own = xp.flatnonzero(weights)
+        best[number] = own[logits[own].argmax(axis=0)]
+    return best

@@ -16,6 +16,7 @@ from spacy_deberta.thinc_layers.sequences import (
     PieceSequence,
     build_sequence_listener,
     build_sequence_model,
+    first_rows,
     sequence_encoder,
 )
 from spacy_deberta.thinc_layers.transformer import shim_of
@@ -63,6 +64,27 @@ def test_the_budget_changes_no_row_in_prediction_or_training(
     for one, other, third in zip(expected, narrow.predict(sequences()), found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
         np.testing.assert_allclose(one, third, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, 12, 1000])
+def test_first_rows_are_the_same_in_parts_and_keep_no_others(
+    tiny_source: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spacy_deberta.thinc_layers.sequences.PREDICTED_PIECES", limit)
+    model, given = sequence_model(tiny_source), [one for one in sequences() if len(one.ids)]
+    expected = [rows[0] for rows in model.predict(given)]
+
+    found, ignored = first_rows(model, given, is_train=False)
+    trained, backprop = first_rows(model, given, is_train=True)
+
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.base is None  # not a view of all rows
+    np.testing.assert_allclose(trained, expected, atol=1e-6)
+    ignored(found)
+    backprop(np.ones_like(trained))
+    gradient = shim_of(model).encoder.embeddings.pieces.weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
 
 
 def test_types_reach_an_encoder_that_has_a_table_of_them(
