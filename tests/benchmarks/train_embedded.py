@@ -6,8 +6,9 @@ DIR holds NAME.spacy files of `convert-data` and `spacy convert`, named as in MI
 text, plain or .xz. `configs/embedded_v2.cfg` has the components and the optimizer. `spacy train`
 would do, but reads every Doc for every task; here a step has some Docs of each task, and only the
 components of that task see them. The rate falls to zero when the minutes or the steps are over;
-with --steps the process may be stopped and continued. Docs that stand in a NAME_dev.spacy or
-NAME_test.spacy, or in a file of --held-out, are left out wherever they are.
+with --steps the same command goes on where OUT was saved last, with a fresh optimizer. Docs that
+stand in a NAME_dev.spacy or NAME_test.spacy, or in a file of --held-out, are left out wherever they
+are.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from __future__ import annotations
 import argparse
 import lzma
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import spacy
+import srsly
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -45,6 +49,8 @@ SAMPLE = 4000  # Docs of a file to learn labels from
 DROPOUT = 0.1
 REPORT = 25  # steps
 WARM_UP = 50  # steps
+SAVE = 100  # steps
+STEP_FILE = "step.json"  # beside the pipeline's files: steps that are done
 
 
 def read_docs(file: Path, nlp: Language, held_out: set[str]) -> list[Example]:
@@ -94,41 +100,71 @@ def start_schedule(minutes: float, steps: int | None) -> Callable[[int], float]:
     return lambda step: (time.monotonic() - start) / (60 * minutes)
 
 
-def train(
-    nlp: Language,
-    data: dict[str, list[Example]],
-    optimizer: Any,
-    schedule: Callable[[int], float],
-    n_lines: int,
-) -> None:
-    """Step until the schedule is at its end, each with so many lines of running text."""
+@dataclass(frozen=True)
+class Plan:
+    """How long to train.
+
+    Attributes:
+        schedule: what share is over after so many steps.
+        n_lines: of running text in a step.
+        first: steps that are done.
+        save: called with the number of steps, now and then.
+    """
+
+    schedule: Callable[[int], float]
+    n_lines: int
+    first: int
+    save: Callable[[int], None]
+
+
+def train(nlp: Language, data: dict[str, list[Example]], optimizer: Any, plan: Plan) -> None:
+    """Step until the schedule is at its end."""
     streams = {name: endlessly(examples) for name, examples in data.items()}
-    pipes = dict(nlp.pipeline)
-    blank = Example(nlp.make_doc("."), Doc(nlp.vocab, words=["."]))
     losses: dict[str, float] = {}
-    step, peak = 0, optimizer.learn_rate
-    while (spent := schedule(step)) < 1:
-        optimizer.learn_rate = peak * min(1.0, (step + 1) / WARM_UP, 1.2 * (1 - spent))
-        numbers = {name: n_lines if name == "text" else MIX[name][0] for name in data}
+    step, peak = plan.first, optimizer.learn_rate
+    while (spent := plan.schedule(step)) < 1:
+        warmed = (step - plan.first + 1) / WARM_UP
+        optimizer.learn_rate = peak * min(1.0, warmed, 1.2 * (1 - spent))
+        numbers = {name: plan.n_lines if name == "text" else MIX[name][0] for name in data}
         drawn = {name: draw(streams[name], numbers[name], step) for name in data}
-        tokens = [eg for name in drawn if MIX[name][1] == TOKENS for eg in drawn[name]]
-        random.shuffle(tokens)
-        pipes["deberta"].update(tokens or [blank], losses=losses)
-        batches = dict.fromkeys(TOKENS, tokens) if tokens else {}
-        for name, examples in drawn.items():
-            if MIX[name][1] != TOKENS:
-                batches[MIX[name][1][0]] = batches.get(MIX[name][1][0], []) + examples
-        batches = {name: examples for name, examples in batches.items() if examples}
-        for name, examples in batches.items():
-            pipes[name].update(examples, drop=DROPOUT, losses=losses)
-        for pipe in pipes.values():
-            if pipe.is_trainable:
-                pipe.finish_update(optimizer)
+        update(nlp, drawn, optimizer, losses)
         step += 1
         if step % REPORT == 0:
             shown = ", ".join(f"{k} {v / REPORT:.3f}" for k, v in losses.items())
             print(f"step {step}, {100 * spent:.1f} %: {shown}", flush=True)
             losses = {}
+        if step % SAVE == 0:
+            plan.save(step)
+
+
+def update(
+    nlp: Language, drawn: dict[str, list[Example]], optimizer: Any, losses: dict[str, float]
+) -> None:
+    """One step: each component sees the Docs of its tasks, the encoder all of them."""
+    pipes = dict(nlp.pipeline)
+    blank = Example(nlp.make_doc("."), Doc(nlp.vocab, words=["."]))
+    tokens = [eg for name in drawn if MIX[name][1] == TOKENS for eg in drawn[name]]
+    random.shuffle(tokens)
+    pipes["deberta"].update(tokens or [blank], losses=losses)
+    batches = dict.fromkeys(TOKENS, tokens) if tokens else {}
+    for name, examples in drawn.items():
+        if MIX[name][1] != TOKENS:
+            batches[MIX[name][1][0]] = batches.get(MIX[name][1][0], []) + examples
+    for name, examples in batches.items():
+        if examples:
+            pipes[name].update(examples, drop=DROPOUT, losses=losses)
+    for pipe in pipes.values():
+        if pipe.is_trainable:
+            pipe.finish_update(optimizer)
+
+
+def save_pipeline(nlp: Language, folder: Path, step: int) -> None:
+    """Replace what was saved before, whole."""
+    fresh = folder.with_suffix(".new")
+    nlp.to_disk(fresh)
+    srsly.write_json(fresh / STEP_FILE, step)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -156,9 +192,11 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     fix_random_seed(arguments.seed)
-    random.seed(arguments.seed)
     config = load_config(CONFIG, {"paths.source": arguments.source})
-    nlp = load_model_from_config(config, auto_fill=True)
+    done = arguments.out / STEP_FILE
+    step = int(srsly.read_json(done)) if arguments.steps and done.exists() else 0
+    random.seed(arguments.seed + step)
+    nlp = spacy.load(arguments.out) if step else load_model_from_config(config, auto_fill=True)
     parts = [*arguments.data.glob("*_dev.spacy"), *arguments.data.glob("*_test.spacy")]
     held_out = read_held_out([*parts, *arguments.held_out], nlp)
     data = {
@@ -169,11 +207,18 @@ def main() -> None:
     data["text"] = [eg for file in arguments.text for eg in read_lines(file, nlp, 20_000)]
     print({name: len(examples) for name, examples in data.items()}, flush=True)
     sample = [eg for name in MIX if name != "text" for eg in data[name][:SAMPLE]]
-    nlp.initialize(lambda: sample)
+    if not step:
+        nlp.initialize(lambda: sample)
     training = registry.resolve({"optimizer": config.interpolate()["training"]["optimizer"]})
     optimizer = training["optimizer"]
     optimizer.learn_rate = arguments.rate
-    train(nlp, data, optimizer, start_schedule(arguments.minutes, arguments.steps), arguments.lines)
+    plan = Plan(
+        start_schedule(arguments.minutes, arguments.steps),
+        arguments.lines,
+        step,
+        lambda step: save_pipeline(nlp, arguments.out, step),
+    )
+    train(nlp, data, optimizer, plan)
     nlp.to_disk(arguments.out)
     print(arguments.out, spacy.__version__)
 
