@@ -9,6 +9,7 @@ that shows most of its surroundings, and the whole text is decoded once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,7 @@ from pipelines.ner_texts import NerItem, doc_item, text_item, words_item
 from pipelines.records import Entities, Entity, PieceTag
 from pipelines.registry import tasks
 from spacy_deberta.alignment import merge_windows, split_windows, window_pieces
+from spacy_deberta.config import TOKEN_POOLING
 from spacy_deberta.decoding import (
     Evidence,
     TagScheme,
@@ -69,6 +71,10 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        pooling = self.config.extra.get(TOKEN_POOLING)
+        if pooling == "mean" and self.options.aggregation is None and not self.hf_compat:
+            # The mean of logits is the head's answer to the mean of rows, which it was trained on.
+            self.options = replace(self.options, aggregation="logmean")
         self._windows(0, self.options)  # refuses an overlap that cannot be
 
     @cached_property
@@ -262,7 +268,7 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
         logits = self._piece_logits(item, results, options).astype(np.float64)
         if how not in ("first", "logmean"):
             raise OptionError(f"aggregation={how!r}: calibrate reads logits; use 'first'.")
-        scores = aggregate_words(logits, units.pieces, units.lengths, "first")
+        scores = aggregate_words(logits, units.pieces, units.lengths, how)
         spans = []
         for start, end, label in gold:
             first = int(np.searchsorted(units.ends, start, side="right"))

@@ -13,6 +13,7 @@ from spacy.language import Language
 from thinc.api import Model
 from torch import Tensor
 
+from spacy_deberta.config import TOKEN_POOLING
 from spacy_deberta.errors import ConfigError, PipelineError
 from spacy_deberta.thinc_layers.head_shim import HeadShim
 from spacy_deberta.thinc_layers.listeners import listener_state
@@ -175,7 +176,9 @@ def _token_head(name: str, pipe: Any) -> _Head:
             f"the head was trained on rows pooled by '{pooling}'; transformers reads one piece, so "
             'words of several pieces may get other labels. Train with pooling = "first".',
         )
-    return _Head("ForTokenClassification", tensors, _labels(pipe.cfg["tags"]), notes)
+    extra = {**_encoder_of(name, pipe.model).encoder.config.extra, TOKEN_POOLING: pooling}
+    changes = {**_labels(pipe.cfg["tags"]), "extra": extra}
+    return _Head("ForTokenClassification", tensors, changes, notes)
 
 
 def _labels(names: Any) -> dict[str, Any]:

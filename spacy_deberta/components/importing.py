@@ -14,7 +14,7 @@ from spacy_deberta.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from spacy_deberta.checkpoints import Checkpoint
-    from spacy_deberta.config import DebertaConfig
+    from spacy_deberta.config import TOKEN_POOLING, DebertaConfig
 
 ENCODER = "deberta"
 _N_SAMPLE_CHOICES = 2
@@ -86,7 +86,7 @@ def import_checkpoint(source: str, *, lang: str = "en", task: str | None = None)
     model = {
         "@architectures": "spacy-deberta.DebertaModel.v1",
         "source": source,
-        "pooling": chosen.pooling,
+        "pooling": checkpoint.config.extra.get(TOKEN_POOLING, chosen.pooling),
         **_window(checkpoint.config),
     }
     nlp.add_pipe(ENCODER, config={"model": model})

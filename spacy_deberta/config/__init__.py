@@ -5,6 +5,13 @@ deberta.py   the frozen dataclasses of both families, from_dict and to_dict
 """
 
 from spacy_deberta.config.deberta import DebertaConfig, DebertaV2Config
-from spacy_deberta.config.keys import ACTIVATIONS, POSITION_TERMS, PROBLEM_TYPES
+from spacy_deberta.config.keys import ACTIVATIONS, POSITION_TERMS, PROBLEM_TYPES, TOKEN_POOLING
 
-__all__ = ["ACTIVATIONS", "POSITION_TERMS", "PROBLEM_TYPES", "DebertaConfig", "DebertaV2Config"]
+__all__ = [
+    "ACTIVATIONS",
+    "POSITION_TERMS",
+    "PROBLEM_TYPES",
+    "TOKEN_POOLING",
+    "DebertaConfig",
+    "DebertaV2Config",
+]

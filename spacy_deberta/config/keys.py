@@ -15,6 +15,7 @@ from spacy_deberta.errors import ConfigError
 ACTIVATIONS = ("gelu", "relu", "silu", "swish", "tanh", "sigmoid", "linear")
 POSITION_TERMS = ("c2p", "p2c")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+TOKEN_POOLING = "token_pooling"  # ours: how a token's row was made of its pieces in training
 
 _MAX_WIDTH = 65_536  # features; far above any released model, far below what breaks an allocator
 _MAX_LAYERS = 256  # five times the deepest released model
