@@ -13,7 +13,7 @@ import torch
 from pipelines.defaults import default_source
 from pipelines.inputs import describe
 from pipelines.saving import read_settings
-from pipelines.spacy_models import is_pipeline, load_pipeline, model_of
+from pipelines.spacy_models import FACTORIES, is_pipeline, load_pipeline, model_of
 from spacy_deberta.checkpoints import open_checkpoint, read_config, resolve_source
 from spacy_deberta.config import DebertaConfig, DebertaV2Config
 from spacy_deberta.errors import CheckpointError, HeadMissingError, OptionError
@@ -166,15 +166,21 @@ def _open(source: Any, tokenizer: Any, wanted: Wanted) -> Loaded:
     if source is None:
         source = default_source(wanted.task)
     if is_pipeline(source):
-        return Loaded(*model_of(source, wanted.task))
+        return _of_pipeline(source, wanted)
     if not isinstance(source, str | Path):
         raise OptionError(
             f"model={describe(source)}: expected a folder, a name on the hub, a spaCy pipeline, a "
             "model of spacy_deberta, or None for the embedded model."
         )
     if (nlp := load_pipeline(source)) is not None:
-        return Loaded(*model_of(nlp, wanted.task))
+        return _of_pipeline(nlp, wanted)
     return _of_folder(source, tokenizer, wanted)
+
+
+def _of_pipeline(nlp: Any, wanted: Wanted) -> Loaded:
+    """The component for the task; others' tasks share the components of the one with their head."""
+    task = wanted.task if wanted.task in FACTORIES else ARCHITECTURES.get(wanted.head, wanted.task)
+    return Loaded(*model_of(nlp, task))
 
 
 def _of_object(model: DebertaPreTrainedModel, tokenizer: Any, wanted: Wanted) -> Loaded:

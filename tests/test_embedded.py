@@ -152,3 +152,19 @@ def test_a_choice_is_made_offline() -> None:
 
 def test_every_task_has_a_default() -> None:
     assert {pipeline(task).task for task in available_tasks()} == set(available_tasks())
+
+
+def test_the_entity_pipeline_finds_what_the_component_does() -> None:
+    nlp = spacy.load(embedded_path())
+    texts = [
+        "Linkin Park and Angela Merkel met Emmanuel Macron at Siemens in Wolfsburg.",
+        "The Guggenheim in Bilbao was built by Frank Gehry for Krens.",
+    ]
+    for ner in (pipeline("ner"), pipeline("ner", nlp)):
+        for text in texts:
+            doc = nlp(text)
+            found = ner(nlp.make_doc(text))
+            (group,) = doc.spans.values()
+            assert [(e.text, e.label) for e in found] == [(s.text, s.label_) for s in group]
+            scores = [entity.score for entity in found]
+            np.testing.assert_allclose(scores, group.attrs["scores"], atol=1e-5)

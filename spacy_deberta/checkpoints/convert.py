@@ -12,7 +12,14 @@ from torch import Tensor
 
 from spacy_deberta.checkpoints.accounting import ADVICE, refuse_faults
 from spacy_deberta.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from spacy_deberta.checkpoints.files import TOKENIZER_FILES, write_config, write_h5, write_weights
+from spacy_deberta.checkpoints.files import (
+    TOKENIZER_FILES,
+    WEIGHTS_FILE,
+    narrow,
+    write_config,
+    write_h5,
+    write_weights,
+)
 from spacy_deberta.checkpoints.load import damaged_values, state_tensors
 from spacy_deberta.errors import CheckpointError
 
@@ -75,12 +82,12 @@ def convert_folder(
     refuse_faults([*checkpoint.faults, *damaged_values(checkpoint)], checkpoint.file, ADVICE)
     heads = _tensorflow_heads(checkpoint) if weight_format == H5 else checkpoint.heads
     tensors = state_tensors(checkpoint.config, checkpoint.encoder, heads)
-    tensors = {name: tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()}
-    write_config(target, checkpoint.config.to_dict())
+    tensors = narrow(tensors, DTYPES[dtype], target / WEIGHTS_FILE)
     if weight_format == H5:
         write_h5(target, tensors, _tensorflow_class(checkpoint, heads))
     else:
         write_weights(target, tensors)
+    write_config(target, checkpoint.config.to_dict())
     copied = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
     for name in copied:
         shutil.copyfile(folder / name, target / name)

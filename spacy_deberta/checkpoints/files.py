@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacy_deberta.checkpoints.h5_file import read_h5, write_h5_file
+from spacy_deberta.checkpoints.h5_file import read_h5, require_h5py, write_h5_file
 from spacy_deberta.checkpoints.json_file import read_object
 from spacy_deberta.checkpoints.pickle_file import read_pickle
 from spacy_deberta.checkpoints.safetensors_file import read_safetensors, write_safetensors
@@ -168,14 +168,42 @@ def write_h5(folder: Path, tensors: Mapping[str, Tensor], class_name: str) -> No
         class_name: of the model, such as "DebertaV2ForMaskedLM".
 
     Raises:
-        CheckpointError: TensorFlow has no such class, or a tensor has no place in it.
+        CheckpointError: TensorFlow has no such class, a tensor has no place in it, h5py is not
+            installed, or the folder holds weights that would be read before these.
     """
+    require_h5py(folder / H5_FILE)
+    read_before = [name for name in WEIGHT_FILES if name != H5_FILE and (folder / name).exists()]
+    if read_before:
+        raise CheckpointError(
+            f"{folder}: holds {read_before[0]}, which is read before {H5_FILE}, so that the new "
+            "weights would never be. Write into another folder, or remove that file."
+        )
     replace_file(folder / H5_FILE, lambda path: write_h5_file(path, tensors, class_name))
+
+
+def narrow(tensors: Mapping[str, Tensor], dtype: torch.dtype, file: Path) -> dict[str, Tensor]:
+    """Tensors in another precision.
+
+    Raises:
+        CheckpointError: a value is too large for it; names the tensor.
+    """
+    narrowed = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    for name, tensor in narrowed.items() if dtype == torch.float16 else ():
+        if not tensor.isfinite().all() and tensors[name].isfinite().all():
+            largest = float(tensors[name].abs().max())
+            raise CheckpointError(
+                f"{file}: '{name}' holds {largest:g}, more than float16 has room for "
+                f"({torch.finfo(dtype).max:g}). Write it in bfloat16 or float32."
+            )
+    return narrowed
 
 
 def replace_file(target: Path, write: Callable[[Path], object]) -> None:
     """Write beside the target, then move into its place; nothing is left behind on failure."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CheckpointError(f"{target.parent}: is a file, expected a folder to write.") from error
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
     path = Path(name)

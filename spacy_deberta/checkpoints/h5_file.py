@@ -40,7 +40,7 @@ def read_h5(path: Path) -> dict[str, Tensor]:
         CheckpointError: damaged, links to other files, sizes that the file does not hold, or h5py
             is not installed.
     """
-    h5 = _h5py(path)
+    h5 = require_h5py(path)
     try:
         with h5.File(path, "r", locking=False) as file:
             found = _find_datasets(h5, file, path)
@@ -68,7 +68,7 @@ def write_h5_file(path: Path, tensors: Mapping[str, Tensor], class_name: str) ->
     layers = h5_names.keras_layers(class_name)
     placed = _place(tensors, layers, class_name)
     model = h5_names.keras_name(class_name)
-    h5 = _h5py(path)
+    h5 = require_h5py(path)
     with h5.File(path, "w") as file:
         _write_names(file, "layer_names", list(layers))
         file.attrs["backend"] = b"tensorflow"
@@ -206,7 +206,8 @@ def _read_datasets(datasets: dict[str, h5py.Dataset], path: Path) -> dict[str, T
     return tensors
 
 
-def _h5py(path: Path) -> ModuleType:
+def require_h5py(path: Path) -> ModuleType:
+    """The library, or a CheckpointError that says how to install it."""
     try:
         import h5py
     except ImportError as error:

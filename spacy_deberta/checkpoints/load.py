@@ -25,7 +25,9 @@ from spacy_deberta.checkpoints.checkpoint import (
     sort_tensors,
 )
 from spacy_deberta.checkpoints.files import (
+    WEIGHTS_FILE,
     dump_config,
+    narrow,
     widen,
     write_config,
     write_weights,
@@ -162,8 +164,9 @@ def save_encoder(
     """
     heads = {} if head is None else {"mlm": head.state_dict()}
     tensors = state_tensors(encoder.config, encoder.state_dict(), heads)
+    narrowed = narrow(tensors, dtype, folder / WEIGHTS_FILE)
     write_config(folder, encoder.config.to_dict())
-    write_weights(folder, {name: tensor.to(dtype) for name, tensor in tensors.items()})
+    write_weights(folder, narrowed)
 
 
 def state_tensors(

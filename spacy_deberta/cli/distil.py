@@ -16,7 +16,7 @@ def distil(
     text: Annotated[list[Path], typer.Option(help="text files, .xz or plain; repeat for more")],
     minutes: Annotated[float, typer.Option(help="wall time")] = 30.0,
     share: Annotated[float, typer.Option(help="share of the lines to hold in memory")] = 0.12,
-    n_threads: Annotated[int, typer.Option(help="threads of torch")] = 2,
+    n_threads: Annotated[int, typer.Option(min=1, help="threads of torch")] = 2,
     seed: Annotated[int, typer.Option(help="of all draws")] = 0,
 ) -> None:
     """Word-aligned distillation with a masked-LM loss beside it; writes fp16 weights.

@@ -15,11 +15,13 @@ def train_tokenizer(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="folder to write")],
     n_pieces: Annotated[int, typer.Option(help="size of the vocabulary")] = 12_001,
-    max_texts: Annotated[int, typer.Option(help="lines to train on, drawn at random")] = 700_000,
+    max_texts: Annotated[
+        int, typer.Option(min=0, help="lines to train on, drawn at random")
+    ] = 700_000,
     character_coverage: Annotated[
         float, typer.Option(help="share of the characters that get pieces of their own")
     ] = 0.9998,
-    n_threads: Annotated[int, typer.Option(help="threads")] = 2,
+    n_threads: Annotated[int, typer.Option(min=1, help="threads")] = 2,
     wordpiece: Annotated[
         Path | None,
         typer.Option(

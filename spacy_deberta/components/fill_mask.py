@@ -219,7 +219,8 @@ class DebertaFillMask(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython:
                 load_tied_head(self.model, None if head == OWN_HEAD else head)
             except CheckpointError as error:
                 raise CheckpointError(
-                    f"component '{self.name}': {error} head = null trains a new head."
+                    f"component '{self.name}': {error} `python -m spacy_deberta export` writes "
+                    "the head of a trained pipeline, too; head = null trains a new one."
                 ) from error
         self.model.initialize()
 

@@ -20,7 +20,13 @@ from spacy_deberta.checkpoints import (
     state_tensors,
     unfilled,
 )
-from spacy_deberta.checkpoints.files import write_config, write_h5, write_weights
+from spacy_deberta.checkpoints.files import (
+    WEIGHTS_FILE,
+    narrow,
+    write_config,
+    write_h5,
+    write_weights,
+)
 from spacy_deberta.config import DebertaConfig, DebertaV2Config
 from spacy_deberta.encoder import DebertaEncoder
 from spacy_deberta.errors import ConfigError
@@ -138,7 +144,8 @@ class DebertaPreTrainedModel(nn.Module):
 
         Raises:
             ConfigError: an unknown format, or a precision that h5 files do not have.
-            CheckpointError: TensorFlow has no class for this model.
+            CheckpointError: a value is too large for the precision; TensorFlow has no class for
+                this model; or an h5 file would stand beside weights that are read before it.
         """
         precision = read_dtype(dtype)
         if format not in FORMATS or (format == "h5" and precision != torch.float32):
@@ -147,7 +154,7 @@ class DebertaPreTrainedModel(nn.Module):
             )
         heads = {kind: head.state_dict() for kind, head in self.heads().items()}
         found = state_tensors(self.config, self.encoder.state_dict(), heads)
-        tensors = {name: tensor.to(precision) for name, tensor in found.items()}
+        tensors = narrow(found, precision, Path(folder) / WEIGHTS_FILE)
         content = self.config.to_dict()
         kept = {key: value for key, value in content.items() if key not in _ABOUT_FILE}
         if format == "h5":

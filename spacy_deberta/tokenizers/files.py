@@ -67,7 +67,10 @@ def write_folder(
     added: Mapping[str, AddedPiece],
 ) -> None:
     """Write the vocabulary's files, the settings, and the pieces that are looked for in texts."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise TokenizerError(f"{folder}: is a file, expected a folder to write.") from error
     for name, data in files.items():
         (folder / name).write_bytes(data)
     content: dict[str, Any] = {**settings, **SPECIAL_KEYS}

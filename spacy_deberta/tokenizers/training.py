@@ -1,7 +1,7 @@
 """Train a SentencePiece vocabulary in the layout of DeBERTa v3."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sentencepiece
@@ -9,6 +9,9 @@ import sentencepiece
 from spacy_deberta.errors import TokenizerError
 from spacy_deberta.tokenizers.special import CLS, PAD, SEP, UNK
 from spacy_deberta.tokenizers.unigram import UnigramTokenizer
+
+LONGEST = 4192  # bytes of a text, SentencePiece's default; it leaves longer ones out
+_LARGEST = 4  # bytes of a character
 
 LAYOUT: dict[str, Any] = {
     "model_type": "unigram",
@@ -22,7 +25,7 @@ LAYOUT: dict[str, Any] = {
     "bos_piece": CLS,
     "eos_piece": SEP,
     "unk_piece": UNK,
-    "max_sentence_length": 4192,  # bytes; SentencePiece's default, longer texts are left out
+    "max_sentence_length": LONGEST,
     "minloglevel": 2,  # errors only
 }
 
@@ -41,7 +44,8 @@ def train_unigram(
     learned pieces, and [MASK] behind the last.
 
     Args:
-        texts: sentences or paragraphs of at most 4,192 UTF-8 bytes; longer ones are left out.
+        texts: sentences or paragraphs; those of more than 4,192 UTF-8 bytes are cut, at spaces
+            where there are any.
         n_pieces: size of the vocabulary, special pieces, bytes and [MASK] included.
         character_coverage: share of the characters in the texts that get pieces of their own;
             the others are written in bytes.
@@ -54,7 +58,7 @@ def train_unigram(
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
+            sentence_iterator=(part for text in texts for part in _cut(text)),
             model_writer=model,
             vocab_size=n_pieces - 1,  # [MASK] is not part of the model file
             character_coverage=character_coverage,
@@ -66,6 +70,18 @@ def train_unigram(
     except RuntimeError as error:
         raise TokenizerError(
             f"SentencePiece could not train {n_pieces} pieces: {str(error).rstrip('.')}. Give more "
-            "texts, or ask for fewer pieces (at least 261: special pieces and bytes)."
+            "texts, or ask for fewer pieces, but more than the texts have characters with the 256 "
+            "bytes and 5 special pieces."
         ) from error
     return UnigramTokenizer(model.getvalue(), source="the trained model")
+
+
+def _cut(text: str) -> Iterator[str]:
+    """A text in parts that SentencePiece does not leave out."""
+    size = LONGEST // _LARGEST
+    while len(text) > size and len(text.encode()) > LONGEST:
+        space = text.rfind(" ", 1, size)
+        end = size if space < 0 else space
+        yield text[:end]
+        text = text[end:]
+    yield text

@@ -33,6 +33,7 @@ from spacy_deberta.training.vocabulary import load_old_tokenizer
 from spacy_deberta.training.words import WordBatch, WordReader
 
 SHORTEST_LINE = 60  # characters
+N_ENDS = 2  # [CLS] and [SEP]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class DistillationSettings:
     Attributes:
         layers: whose outputs to compare, 0 = the embeddings; None = every second from the last.
         batch_pieces: student's pieces per step.
-        longest: most pieces of one text, for teacher and student; longer ones are cut at a word.
+        longest: most pieces of one text, for teacher and student, or as many as both have positions
+            for; longer texts are cut at a word.
         mask_share: share of words hidden from the student.
         lm_weight: weight of the masked-LM loss beside the distillation loss.
         learn_rate: peak rate of the student's layers.
@@ -160,10 +162,13 @@ class UpcycledPair:
         silence_dropout(student)
         torch.manual_seed(settings.seed)
         tokenizer = load_tokenizer(start)
-        reader = WordReader(load_old_tokenizer(source), tokenizer, settings.longest)
+        teacher = upcycle_encoder(source)
+        rooms = [model.config.max_position_embeddings - N_ENDS for model in (teacher, student)]
+        longest = min(settings.longest, *rooms)
+        reader = WordReader(load_old_tokenizer(source), tokenizer, longest)
         has_head = "mlm" in open_checkpoint(start).heads
         head = load_masked_lm_head(start, student) if has_head else MaskedLMHead(student.config)
-        return cls(upcycle_encoder(source), student, head, tokenizer, reader)
+        return cls(teacher, student, head, tokenizer, reader)
 
     def train(
         self, texts: Sequence[str], run: RunSettings, settings: DistillationSettings

@@ -6,6 +6,7 @@ A word is a run of characters between spaces: what any two tokenizers of running
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,8 +53,13 @@ class WordReader:
         self._longest = longest
         self._teacher_ends = (_special(teacher, "[CLS]"), _special(teacher, "[SEP]"))
 
-    def read(self, texts: Sequence[str]) -> tuple[WordBatch, WordBatch]:
-        """Batches of the teacher and of the student, word by word the same."""
+    def read(self, texts: Sequence[str]) -> tuple[WordBatch, WordBatch] | None:
+        """Batches of the teacher and of the student, word by word the same.
+
+        Returns:
+            None if the first word of every text is too long. Other texts with such a word are left
+            out, and the words behind those that fit, too.
+        """
         theirs, ours = [], []
         old_texts = self._teacher.encode_batch(list(texts), add_special_tokens=False)
         for text, old, new in zip(texts, old_texts, self._student.encode_batch(texts), strict=True):
@@ -65,6 +71,8 @@ class WordReader:
             if kept:
                 theirs.append((np.asarray(old.ids, dtype=np.int64), old_sizes[:kept]))
                 ours.append((new.ids.astype(np.int64), new_sizes[:kept]))
+        if not ours:
+            return None
         student_ends = (self._student.cls_id, self._student.sep_id)
         return _word_batch(theirs, self._teacher_ends), _word_batch(ours, student_ends)
 
@@ -74,7 +82,7 @@ class WordReader:
         """Endless batches of about so many of the student's pieces, reshuffled every epoch.
 
         Raises:
-            DataError: no text has a word in it.
+            DataError: no text has a word in it, or none whose first word fits.
         """
         rng = np.random.default_rng(seed)
         texts = [text for text in texts if _WORD.search(text)]
@@ -82,14 +90,30 @@ class WordReader:
             raise DataError("no text to read: expected at least one with a word in it.")
         longest = int(self._longest / PIECES_PER_CHARACTER)
         chosen: list[str] = []
-        size = 0.0
+        size, n_read, n_left_out, is_told = 0.0, 0, 0, False
         while True:
             for number in rng.permutation(len(texts)).tolist():
                 chosen.append(texts[number])
                 size += min(len(texts[number]), longest) * PIECES_PER_CHARACTER
                 if size >= batch_pieces:
-                    yield self.read(chosen)
+                    found = self.read(chosen)
+                    n_read += len(chosen)
+                    n_left_out += len(chosen) - (len(found[1].lengths) if found else 0)
+                    if found:
+                        yield found
                     chosen, size = [], 0.0
+            if n_left_out and n_left_out == n_read:
+                raise DataError(
+                    f"found {n_read} texts whose first word alone has more than {self._longest} "
+                    "pieces, expected words between spaces: words are what both models share."
+                )
+            if n_left_out and not is_told:
+                is_told = True
+                warnings.warn(
+                    f"{n_left_out} of {n_read} texts are left out: their first word alone has more "
+                    f"than {self._longest} pieces.",
+                    stacklevel=2,
+                )
 
     def _n_fitting(self, sizes: Int64) -> int:
         """How many whole words fit."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spacy_deberta.checkpoints.files import (
     WEIGHT_FILES,
+    narrow,
     read_config,
     read_tensors,
     write_config,
@@ -131,12 +132,33 @@ def test_every_layout_gives_the_same_tensors(tmp_path: Path, name: str) -> None:
 
 
 def test_safetensors_are_preferred_and_then_the_single_file(tmp_path: Path) -> None:
-    for number, name in enumerate(WEIGHT_FILES):
+    for number, name in reversed(list(enumerate(WEIGHT_FILES))):
         write_as(tmp_path, name, tensors_of(number))
     for number, name in enumerate(WEIGHT_FILES):
         found = read_tensors(tmp_path)
         assert float(found.tensors[WORDS].mean()) == number
         (tmp_path / name).unlink()
+
+
+def test_an_h5_file_is_not_written_where_nobody_would_read_it(tmp_path: Path) -> None:
+    write_weights(tmp_path, tensors_of(0))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"holds model.safetensors, which is read before"):
+        write_as(tmp_path, "tf_model.h5", tensors_of(1))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_half_precision_cannot_hold_is_named(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(2), "b": torch.tensor([1.0, 1e6])}
+    with pytest.raises(CheckpointError, match=r"'b' holds 1e.06, more than float16 has room for"):
+        narrow(tensors, torch.float16, tmp_path / "model.safetensors")
+    assert narrow(tensors, torch.bfloat16, tmp_path)["b"].dtype == torch.bfloat16
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(CheckpointError, match="a: is a file, expected a folder"):
+        write_weights(tmp_path / "a", tensors_of(0))
 
 
 def test_a_file_can_be_asked_for_by_name(tmp_path: Path) -> None:

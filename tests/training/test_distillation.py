@@ -54,7 +54,9 @@ def test_teacher_and_student_read_the_same_words(
     bert_folder: Path, tiny_tokenizer: UnigramTokenizer
 ) -> None:
     teacher = load_old_tokenizer(bert_folder)
-    old, new = WordReader(teacher, tiny_tokenizer, 30).read(TEXTS)
+    read = WordReader(teacher, tiny_tokenizer, 30).read(TEXTS)
+    assert read is not None
+    old, new = read
     assert len(old.rows_per_word) == len(new.rows_per_word)
     assert len(old.lengths) == len(new.lengths) == 3, "texts without a word are left out"
     theirs = ["".join(teacher.id_to_token(n) or "" for n in ids) for ids in words_of(old)]
@@ -131,6 +133,20 @@ def test_texts_without_a_word_are_an_error(
     reader = WordReader(load_old_tokenizer(bert_folder), tiny_tokenizer, 30)
     with pytest.raises(DataError, match="expected at least one with a word in it"):
         next(reader.batches(texts, 4, seed=0))
+
+
+def test_texts_whose_first_word_is_too_long_are_left_out_and_counted(
+    bert_folder: Path, tiny_tokenizer: UnigramTokenizer
+) -> None:
+    reader = WordReader(load_old_tokenizer(bert_folder), tiny_tokenizer, 30)
+    long = "river" * 100
+    assert reader.read([long]) is None
+    with pytest.raises(DataError, match="found 2 texts whose first word alone has more than 30"):
+        next(reader.batches([long, long], 20, seed=0))
+    batches = reader.batches(["a river, the", long], 20, seed=0)
+    with pytest.warns(UserWarning, match="1 of 2 texts are left out"):
+        found = list(islice(batches, 3))
+    assert all(len(new.lengths) >= 1 for _, new in found)
 
 
 def test_lines_too_short_to_learn_from_are_left_out(tmp_path: Path) -> None:

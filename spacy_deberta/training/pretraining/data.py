@@ -167,14 +167,15 @@ class Samples:
         samples = chosen.samples[mine.start : mine.stop].tolist()
         return Step(batches, counts, samples, chosen.after)
 
-    def fixed(self, n_sequences: int, mask_share: float) -> list[Batch]:
+    def fixed(self, n_sequences: int, mask_share: float, longest: int) -> list[Batch]:
         """Batches for evaluations: the same every time and for every seed.
 
         Args:
             n_sequences: samples, evenly from all over the corpus; all if it has fewer.
             mask_share: share of words to predict.
+            longest: pieces of a sample, at most.
         """
-        window = min(_EVALUATION_WINDOW, self._micro_pieces)
+        window = min(_EVALUATION_WINDOW, self._micro_pieces, longest)
         n_samples = self.n_samples(window)
         samples = np.arange(min(n_sequences, n_samples)) * n_samples // min(n_sequences, n_samples)
         epoch_keys = np.full(len(samples), epoch_key(_EVALUATION_SEED, 0), dtype=np.uint64)

@@ -117,7 +117,9 @@ def load_material(settings: Settings, group: Group) -> Material:
     if data.held_out:
         evaluated = _open_once(data.held_out, tokenizer, out / HELD_OUT_FOLDER, group)
         share, wanted = settings.evaluation.mask_share, settings.evaluation.sequences
-        held_out = Samples(evaluated, tokenizer, data, settings.run.seed).fixed(wanted, share)
+        held_out = Samples(evaluated, tokenizer, data, settings.run.seed).fixed(
+            wanted, share, _longest(settings)
+        )
     torch.manual_seed(settings.run.seed)
     objective = build_objective(settings.objective, settings.model, tokenizer)
     objective.module.to(group.device)
@@ -173,8 +175,8 @@ def _checksum(corpus: PieceCorpus) -> str:
 
 
 def _check_windows(module: torch.nn.Module, settings: Settings) -> None:
-    """Refuse windows that the model has no absolute positions for."""
-    longest = max(length for _, length in settings.batches.windows)
+    """Refuse windows that the model or a micro-batch has no room for, also those of later on."""
+    longest = _longest(settings)
     for part in module.modules():
         config = getattr(part, "config", None)
         room = getattr(config, "max_position_embeddings", longest)
@@ -183,6 +185,16 @@ def _check_windows(module: torch.nn.Module, settings: Settings) -> None:
                 f"batches.windows={settings.batches.windows}: a window of {longest} pieces, "
                 f"expected at most max_position_embeddings={room} of the model."
             )
+    if longest > settings.data.micro_pieces:
+        raise ConfigError(
+            f"data.micro_pieces={settings.data.micro_pieces}: expected at least {longest}, the "
+            "longest of batches.windows."
+        )
+
+
+def _longest(settings: Settings) -> int:
+    """Pieces of the longest window of the run."""
+    return max(length for _, length in settings.batches.windows)
 
 
 def _plot(output: Output) -> None:

@@ -233,7 +233,8 @@ class RunSettings:
         for name in ("keep", "nan_patience", "log_steps", "timeout_seconds"):
             value = getattr(self, name)
             expect(value >= 1, f"run.{name}", value, "at least 1")
-        for name in ("checkpoint_minutes", "checkpoint_steps", "spike_sigmas", "seed"):
+        expect(0 <= self.seed < 2**63, "run.seed", self.seed, "0 to 2^63 - 1")
+        for name in ("checkpoint_minutes", "checkpoint_steps", "spike_sigmas"):
             value = getattr(self, name)
             expect(0 <= value < math.inf, f"run.{name}", value, "0 or more")
         expect(self.threads is None or self.threads > 0, "run.threads", self.threads, "1 or more")

@@ -136,9 +136,11 @@ class Writer:
         Raises:
             CheckpointError: it cannot be written.
         """
-        if ended and counters.evaluated != counters.step:
-            self._evaluate(counters)
-        self._save(counters)
+        try:
+            if ended and counters.evaluated != counters.step:
+                self._evaluate(counters)
+        finally:
+            self._save(counters)
 
     def _report(self, counters: Counters, result: StepResult, step: Step) -> None:
         """Log a step that is due, strange or the last."""

@@ -192,7 +192,7 @@ def _read_file(file: Path) -> Iterator[Pair]:
 def _parse(line: str, place: str) -> Pair:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: is no JSON ({error}).") from error
     if not isinstance(found, dict):
         raise DataError(f"{place}: found {type(found).__name__}, expected an object.")

@@ -219,14 +219,14 @@ def test_evaluation_is_the_same_every_time(tiny_tokenizer: UnigramTokenizer) -> 
     """For every seed, and from all over the corpus."""
     corpus = corpus_of([[40]] * 30)
     first, again, other = (
-        sequences_of(samples_of(corpus, tiny_tokenizer, seed=seed).fixed(10, 0.15))
+        sequences_of(samples_of(corpus, tiny_tokenizer, seed=seed).fixed(10, 0.15, 128))
         for seed in (0, 0, 1)
     )
     assert first == again == other
     assert len(first) == 10
     starts = [original(sequence)[1] for sequence in first]
     assert starts == corpus.pieces[: 30 * 40 : 120].tolist()
-    assert len(samples_of(corpus, tiny_tokenizer).fixed(1000, 0.15)) == 30
+    assert len(samples_of(corpus, tiny_tokenizer).fixed(1000, 0.15, 128)) == 30
 
 
 def test_a_sentence_begins_a_word_of_byte_pieces(

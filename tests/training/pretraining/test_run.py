@@ -135,6 +135,7 @@ def test_a_damaged_checkpoint_and_changed_data_are_told(
     [
         (("--data.text", "absent.txt"), DataError, r"absent\.txt"),
         (("--batches.windows", "[[1.0, 600]]"), ConfigError, "max_position_embeddings=512"),
+        (("--data.micro_pieces", "100"), ConfigError, "micro_pieces=100: expected at least 512"),
         (("--objective.kind", "clm"), ConfigError, r"objective\.kind='clm'"),
         (("--run.device", "cuda"), ConfigError, r"run\.device='cuda'"),
         (("--run.out", "/dev/null/out"), CheckpointError, r"/dev/null/out: cannot be made"),
