@@ -347,7 +347,7 @@ class DebertaTransformer(ListenedTo, TrainablePipe):  # type: ignore[misc]  # Cy
         for listener in self.listeners:
             listener_of = listener_state(listener)
             if listener_of is not None:
-                listener_of.bind(self)
+                listener_of.bind_alone(self)
 
 
 def _no_backward(d_rows: list[Floats2d]) -> list[Any]:

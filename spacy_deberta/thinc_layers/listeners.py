@@ -65,6 +65,10 @@ class ListenerState:
         self._chosen = None
         return left
 
+    def bind_alone(self, source: RowSource) -> None:
+        """Listen to this encoder and to no other: a copy, of the original's copied listener."""
+        self._sources, self._chosen = [weakref.ref(source)], None
+
     def unbind(self, source: RowSource) -> None:
         """Listen no more to this encoder, if it does."""
         self._sources = [weakref.ref(one) for one in _alive(self._sources) if one is not source]

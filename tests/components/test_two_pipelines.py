@@ -1,5 +1,6 @@
 """A component that is added to a second pipeline by `source=` stands in both."""
 
+import copy
 import gc
 from pathlib import Path
 
@@ -70,4 +71,19 @@ def test_the_source_works_on_when_the_second_is_gone(
     second.add_pipe(kind, source=first)
     del second
     gc.collect()
+    assert first(TEXTS[0]).to_bytes() == before
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_copied_pipeline_leaves_the_encoder_of_the_original_alone(
+    tiny_source: Path, kind: str
+) -> None:
+    first, examples = make(tiny_source, kind)
+    second = copy.deepcopy(first)
+    before = first(TEXTS[0]).to_bytes()
+    losses: dict[str, float] = {}
+    optimizer = second.resume_training()
+    for _ in range(2):  # on Docs of the original's vocabulary
+        second.update(examples, losses=losses, sgd=optimizer)
+    assert losses["deberta"] > 0
     assert first(TEXTS[0]).to_bytes() == before
