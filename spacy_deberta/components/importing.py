@@ -10,11 +10,12 @@ import spacy
 from spacy.language import Language
 from spacy.training import Example
 
+from spacy_deberta.config import TOKEN_POOLING
 from spacy_deberta.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from spacy_deberta.checkpoints import Checkpoint
-    from spacy_deberta.config import TOKEN_POOLING, DebertaConfig
+    from spacy_deberta.config import DebertaConfig
 
 ENCODER = "deberta"
 _N_SAMPLE_CHOICES = 2

@@ -139,7 +139,9 @@ def test_sources_that_are_nothing_are_refused(tmp_path: Path) -> None:
         ToyPipeline(7)
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
-    with pytest.raises(HeadMissingError, match="no component for toy: found sentencizer"):
+    with pytest.raises(
+        HeadMissingError, match="no component for text-classification: found sentencizer"
+    ):
         ToyPipeline(nlp)
     with pytest.raises(OptionError, match="task: cannot be told"):
         pipeline(model=7)
