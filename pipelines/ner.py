@@ -205,7 +205,7 @@ class NerPipeline(TaskPipeline[Any, NerItem, Entities]):
             how = options.strategy(hf_compat=False)
             scores = aggregate_words(emissions, units.pieces, units.lengths, how)
         for span in _decode(scores, self.scheme(options), options):
-            if span.label in ignored or span.score < options.threshold:
+            if span.label in ignored or span.score < (options.threshold or 0.0):
                 continue
             start, end = int(units.starts[span.start]), int(units.ends[span.end - 1])
             yield Entity(

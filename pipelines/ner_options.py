@@ -28,7 +28,7 @@ class NerOptions(Options):
         decode: "constrained", the best legal sequence of tags, or "greedy", the best tag of each
             word.
         score: "posterior", or "mean" of the words' probabilities.
-        threshold: entities with a lower score are left out.
+        threshold: entities with a lower score are left out; None = none are.
         flat: False returns all spans whose posterior reaches the threshold (0.5 unless given);
             they may nest.
         max_span: words of the longest of these.
@@ -53,7 +53,7 @@ class NerOptions(Options):
     ignore_labels: Sequence[str] = ("O",)
     decode: str = "constrained"
     score: str = "posterior"
-    threshold: float = 0.0
+    threshold: float | None = None
     flat: bool = True
     max_span: int = 10
     scheme: str | None = None
@@ -70,7 +70,8 @@ class NerOptions(Options):
             check_choice("aggregation", self.aggregation, STRATEGIES)
         check_choice("decode", self.decode, ("constrained", "greedy"))
         check_choice("score", self.score, ("posterior", "mean"))
-        check_share("threshold", self.threshold)
+        if self.threshold is not None:
+            check_share("threshold", self.threshold)
         check_count("max_span", self.max_span)
         if self.overlap is not None:
             check_count("overlap", self.overlap, 0)

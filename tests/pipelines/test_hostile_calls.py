@@ -235,3 +235,13 @@ def test_thresholds_are_shares_of_labels_there_are(written: Written, value: Any)
     pipe = pipeline("text-classification", written("text-classification"), threshold=value)
     with pytest.raises(OptionError, match="threshold"):
         pipe("a text")
+
+
+def test_nested_spans_reach_a_half_unless_a_threshold_is_given() -> None:
+    pipe = build("token-classification")
+    found = pipe(TEXT, flat=False, threshold=0.0)
+    assert len(found) > len(pipe(TEXT, flat=False))
+    assert all(entity.score >= 0.5 for entity in pipe(TEXT, flat=False))
+    assert [e.score for e in pipe(TEXT, flat=False, threshold=0.5)] == [
+        e.score for e in pipe(TEXT, flat=False)
+    ]
