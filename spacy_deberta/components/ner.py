@@ -10,7 +10,7 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, biluo_tags_to_spans, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer
+from thinc.api import Model
 from thinc.types import Floats2d
 
 from spacy_deberta.components.span_scores import add_entities, register_extension, store_spans
@@ -205,21 +205,14 @@ class DebertaNer(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: no t
 
     # Training
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """As in every trainable component.
+    def update(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
+        """As TrainablePipe does it.
 
         Raises:
             PipelineError: it is not initialized.
         """
         self._require_head()
-        found: dict[str, float] = super().update(examples, drop=drop, sgd=sgd, losses=losses)
+        found: dict[str, float] = super().update(examples, **settings)
         return found
 
     def get_loss(

@@ -46,7 +46,6 @@ DEFAULT_MODEL = {
     "tok2vec": {"@architectures": "spacy-deberta.SequenceListener.v1"},
     "dropout": 0.1,
 }
-_PREDICTED_PIECES = 16384  # whose rows are kept at once: memory does not grow with a text
 
 register_questions()
 
@@ -331,15 +330,9 @@ class DebertaAnswers(TaskPipe, TrainablePipe):  # type: ignore[misc]  # Cython: 
 
     def _logits(self, windows: Sequence[QuestionWindow]) -> Iterator[Logits]:
         """(n, 2) logits of each window, a bounded number of pieces at a time."""
-        part: list[PieceSequence] = []
-        n_pieces = 0
-        for window in windows:
-            if part and n_pieces + len(window.ids) > _PREDICTED_PIECES:
-                yield from map(self._to_numpy, self.model.predict(part))
-                part, n_pieces = [], 0
-            part.append(_sequence(window))
-            n_pieces += len(window.ids)
-        if part:
+        from spacy_deberta.thinc_layers.first_rows import in_parts
+
+        for part in in_parts(map(_sequence, windows)):
             yield from map(self._to_numpy, self.model.predict(part))
 
     def _to_numpy(self, logits: Floats2d) -> Logits:

@@ -6,7 +6,8 @@ from typing import Any
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from spacy_deberta.thinc_layers.sequences import PieceSequence, SequencesToRows, first_rows
+from spacy_deberta.thinc_layers.first_rows import first_rows
+from spacy_deberta.thinc_layers.sequences import PieceSequence, SequencesToRows
 
 SequencesToLogits = Model[list[PieceSequence], Floats2d]
 

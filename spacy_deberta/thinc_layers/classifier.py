@@ -20,12 +20,8 @@ from thinc.types import Floats2d
 
 from spacy_deberta.alignment import Frame, LaidText, lay_text, split_windows
 from spacy_deberta.errors import DataError
-from spacy_deberta.thinc_layers.sequences import (
-    PieceSequence,
-    SequencesToRows,
-    first_rows,
-    sequence_encoder,
-)
+from spacy_deberta.thinc_layers.first_rows import first_rows
+from spacy_deberta.thinc_layers.sequences import PieceSequence, SequencesToRows, sequence_encoder
 
 PAIR = "pair"  # doc._.pair
 

@@ -12,11 +12,11 @@ from thinc.api import Model
 
 from spacy_deberta.encoder import EncoderInputs
 from spacy_deberta.errors import AlignmentError, ConfigError, PipelineError
+from spacy_deberta.thinc_layers.first_rows import first_rows
 from spacy_deberta.thinc_layers.sequences import (
     PieceSequence,
     build_sequence_listener,
     build_sequence_model,
-    first_rows,
     sequence_encoder,
 )
 from spacy_deberta.thinc_layers.transformer import shim_of
@@ -70,7 +70,7 @@ def test_the_budget_changes_no_row_in_prediction_or_training(
 def test_first_rows_are_the_same_in_parts_and_keep_no_others(
     tiny_source: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spacy_deberta.thinc_layers.sequences.PREDICTED_PIECES", limit)
+    monkeypatch.setattr("spacy_deberta.thinc_layers.first_rows.PREDICTED_PIECES", limit)
     model, given = sequence_model(tiny_source), [one for one in sequences() if len(one.ids)]
     expected = [rows[0] for rows in model.predict(given)]
 
