@@ -12,6 +12,7 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
+from spacy.util import fix_random_seed
 
 from spacy_deberta.errors import ConfigError, HeadMissingError, PipelineError
 from spacy_deberta.modeling import DebertaV2ForTokenClassification
@@ -28,6 +29,7 @@ def ner_nlp(source: Path, **settings: Any) -> Language:
 
 
 def train(nlp: Language, examples: list[Example], steps: int = 40) -> dict[str, float]:
+    fix_random_seed(0)  # of the head and of dropout, whatever ran before
     optimizer = nlp.initialize(lambda: examples)
     optimizer.learn_rate = 0.01
     losses: dict[str, float] = {}
