@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from pipelines.inputs import PREVIEW, describe
+from pipelines.inputs import describe
 from pipelines.records import Failed, Record
 from spacy_deberta.errors import InputError, OptionError
+from spacy_deberta.json_text import parse_json
 
 STANDARD = "-"
 MOST_CHARACTERS = 64 << 20  # of a line
@@ -146,7 +146,7 @@ def refuse_existing(name: str) -> NoReturn:
 
 def _read_line(line: str, number: int, fields: Fields) -> tuple[Any, dict[str, Any]]:
     try:
-        found = json.loads(line, parse_constant=_refuse_number, parse_float=_finite)
+        found = parse_json(line)
     except (ValueError, RecursionError) as error:
         wrong = InputError(f"line {number}: is not JSON ({error}).")
         return wrong, {"line": number, "source": line.rstrip("\r\n")}
@@ -156,15 +156,6 @@ def _read_line(line: str, number: int, fields: Fields) -> tuple[Any, dict[str, A
         wrong = InputError(f"line {number}: found {describe(found)}, expected an object.")
         return wrong, {"line": number, "source": line.rstrip("\r\n")}
     return _pick(found, number, fields), found
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse_number(text)
-
-
-def _refuse_number(text: str) -> NoReturn:
-    raise ValueError(f"{text[:PREVIEW]} is no number of JSON; null is for a missing one")
 
 
 def _pick(given: dict[str, Any], number: int, fields: Fields) -> Any:

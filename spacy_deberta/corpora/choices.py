@@ -17,9 +17,9 @@ from spacy.tokenizer import Tokenizer
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
-from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.decoding.choices import ChoiceTexts, read_question
 from spacy_deberta.errors import DataError, InputError
+from spacy_deberta.json_text import read_json
 
 EXTENSION = "choices"
 

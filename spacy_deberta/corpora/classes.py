@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.errors import DataError
+from spacy_deberta.json_text import read_json
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.errors import DataError
+from spacy_deberta.json_text import read_json
 
 T = TypeVar("T")
 

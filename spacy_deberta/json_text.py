@@ -1,4 +1,4 @@
-"""JSON in files of annotated data: one value, or an error that names its place."""
+"""JSON from users: one value, or an error that names its place. Numbers are finite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import math
 from typing import NoReturn
 
 from spacy_deberta.errors import DataError
+
+
+def parse_json(text: str) -> object:
+    """The value in a text; NaN and infinite numbers are no JSON.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: lists in lists, too deep.
+    """
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
 def read_json(text: str, place: str) -> object:
@@ -21,14 +31,14 @@ def read_json(text: str, place: str) -> object:
             surrogate pairs.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = parse_json(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()  # raises at lone surrogates
     except UnicodeEncodeError as error:
         lone = error.object[error.start : error.end].encode("unicode_escape").decode()
         raise DataError(f"{place}: found the lone surrogate {lone}, expected a text.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: no JSON ({error}).") from error
+        raise DataError(f"{place}: is no JSON ({error}).") from error
     return value
 
 
@@ -38,4 +48,4 @@ def _finite(text: str) -> float:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text[:40]} is no number")
+    raise ValueError(f"{text[:40]} is no number of JSON; null is for a missing one")

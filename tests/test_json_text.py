@@ -2,8 +2,8 @@
 
 import pytest
 
-from spacy_deberta.corpora.json_text import read_json
 from spacy_deberta.errors import DataError
+from spacy_deberta.json_text import read_json
 
 
 def test_values_are_read() -> None:
