@@ -38,7 +38,7 @@ def read_json(text: str, place: str) -> object:
         lone = error.object[error.start : error.end].encode("unicode_escape").decode()
         raise DataError(f"{place}: found the lone surrogate {lone}, expected a text.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: is no JSON ({error}).") from error
+        raise DataError(f"{place}: no JSON ({error}).") from error
     return value
 
 

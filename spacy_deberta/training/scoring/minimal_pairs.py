@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_deberta.errors import DataError
-from spacy_deberta.json_text import read_json
+from spacy_deberta.json_text import parse_json
 from spacy_deberta.tokenizers import Tokenizer
 from spacy_deberta.training.scoring.likelihood import VARIANTS, pseudo_log_likelihoods
 from spacy_deberta.training.scoring.scorers import Scorer
@@ -190,7 +190,10 @@ def _read_file(file: Path) -> Iterator[Pair]:
 
 
 def _parse(line: str, place: str) -> Pair:
-    found = read_json(line, place)
+    try:
+        found = parse_json(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: is no JSON ({error}).") from error
     if not isinstance(found, dict):
         raise DataError(f"{place}: found {type(found).__name__}, expected an object.")
     values = {ours: _value(found, names, place) for ours, names in _KEYS.items()}
