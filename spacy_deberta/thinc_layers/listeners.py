@@ -1,5 +1,6 @@
 """The layer through which a component uses the rows of an encoder earlier in the pipeline."""
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,14 +33,15 @@ class ListenerState:
     grad_factor: float
     layers: tuple[int, ...] | None = None
     _sources: "list[weakref.ref[RowSource]]" = field(default_factory=list)  # the newest last
-    _chosen: "weakref.ref[RowSource] | None" = None
+    _chosen: "dict[int, weakref.ref[RowSource]]" = field(default_factory=dict)  # by thread
     _met: "list[weakref.ref[RowSource]]" = field(default_factory=list)
 
     @property
     def source(self) -> RowSource | None:
-        """The encoder this listener listens to: the one last turned to, else the newest."""
-        chosen = self._chosen() if self._chosen is not None else None
-        return chosen or next(reversed(_alive(self._sources)), None)
+        """The encoder to listen to: the one this thread last turned to, else the newest."""
+        chosen = self._chosen.get(threading.get_ident())
+        known = [*_alive(self._sources), *_alive([chosen] if chosen else [])]
+        return known[-1] if known else None
 
     @property
     def names(self) -> list[str]:
@@ -62,23 +64,25 @@ class ListenerState:
         left = [one for one in before if one is not source and one.vocab is source.vocab]
         kept = [one for one in before if one is not source and one.vocab is not source.vocab]
         self._sources = [weakref.ref(one) for one in (*kept, source)]
-        self._chosen = None
+        self._chosen = {}
         return left
 
     def bind_alone(self, source: RowSource) -> None:
         """Listen to this encoder and to no other: a copy, of the original's copied listener."""
-        self._sources, self._chosen = [weakref.ref(source)], None
+        self._sources, self._chosen = [weakref.ref(source)], {}
 
     def unbind(self, source: RowSource) -> None:
         """Listen no more to this encoder, if it does."""
         self._sources = [weakref.ref(one) for one in _alive(self._sources) if one is not source]
-        self._chosen = None
+        self._chosen = {}
 
     def turn_to(self, docs: Sequence[Doc]) -> None:
-        """Choose the encoder of the pipeline that these Docs are in."""
+        """Choose the encoder of the pipeline that these Docs are in, for this thread."""
         if docs and len(self._sources) > 1:
-            fitting = [one for one in _alive(self._sources) if one.vocab is docs[0].vocab]
-            self._chosen = weakref.ref(fitting[-1]) if fitting else None
+            self._chosen.pop(threading.get_ident(), None)
+            for one in _alive(self._sources):
+                if one.vocab is docs[0].vocab:
+                    self._chosen[threading.get_ident()] = weakref.ref(one)
 
     def require_source(self) -> RowSource:
         """The encoder, or a PipelineError that names the encoders there are."""
@@ -98,11 +102,11 @@ class ListenerState:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ListenerState":
         """A copied listener listens to the same encoder."""
-        return replace(self, _met=list(self._met), _sources=list(self._sources))
+        return replace(self, _met=list(self._met), _sources=list(self._sources), _chosen={})
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle: the encoder binds its listeners again when it is unpickled."""
-        return {**self.__dict__, "_sources": [], "_chosen": None, "_met": []}
+        return {**self.__dict__, "_sources": [], "_chosen": {}, "_met": []}
 
 
 def _alive(references: "Sequence[weakref.ref[RowSource]]") -> list[RowSource]:

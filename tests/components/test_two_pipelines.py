@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,25 @@ def test_a_copied_pipeline_leaves_the_encoder_of_the_original_alone(
         second.update(examples, losses=losses, sgd=optimizer)
     assert losses["deberta"] > 0
     assert first(TEXTS[0]).to_bytes() == before
+
+
+def test_two_threads_use_both_pipelines_at_once(tiny_source: Path, other_source: Path) -> None:
+    first, _ = make(tiny_source, "textcat")
+    second = tiny_nlp(other_source)
+    second.add_pipe("textcat", source=first)
+    expected = [nlp(TEXTS[0]).cats for nlp in (first, second)]
+    assert expected[0] != expected[1]
+    wrong: list[object] = []
+
+    def use(nlp: Language, cats: dict[str, float]) -> None:
+        for _ in range(100):
+            if nlp(TEXTS[0]).cats != cats:
+                wrong.append(nlp)
+
+    pairs = zip((first, second), expected, strict=True)
+    threads = [threading.Thread(target=use, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
